@@ -1,0 +1,199 @@
+//go:build ignore
+
+// Gotest runs "go test" with the arguments given and prints what it would
+// print. At the end it lists every test that was skipped, with its reason,
+// because a kernel lab that quietly didn't run looks just like one that passed.
+//
+//	go run .ci/gotest.go -count=1 ./...
+//
+// With ALLOW_SKIP set to a regular expression, a skipped test whose name
+// doesn't match it makes the run fail: for machines that can run everything.
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// event is one line of "go test -json" (see "go doc test2json").
+type event struct {
+	Action     string
+	Package    string
+	ImportPath string
+	Test       string
+	Output     string
+}
+
+// test names a test; where Name is empty it stands for its whole package.
+type test struct{ Package, Name string }
+
+// skip is a test that did not run.
+type skip struct {
+	test
+	reason string
+}
+
+// totals is what a run came to.
+type totals struct {
+	passed, failed int
+	skips          []skip
+}
+
+func main() {
+	status, err := run(os.Args[1:], os.Getenv("ALLOW_SKIP"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gotest:", err)
+		status = max(status, 1)
+	}
+	os.Exit(status)
+}
+
+func run(args []string, allowSkip string) (int, error) {
+	allowed, err := regexp.Compile(allowSkip)
+	if err != nil {
+		return 2, fmt.Errorf("ALLOW_SKIP: %w", err)
+	}
+	command := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	command.Stderr = os.Stderr
+	output, err := command.StdoutPipe()
+	if err != nil {
+		return 1, err
+	}
+	if err := command.Start(); err != nil {
+		return 1, err
+	}
+	sum, readErr := report(os.Stdout, output)
+	waitErr := command.Wait()
+	if readErr != nil {
+		return 1, readErr
+	}
+
+	refused := summarise(os.Stdout, sum, func(s skip) bool {
+		return allowSkip == "" || allowed.MatchString(s.Name)
+	})
+	var exit *exec.ExitError
+	if errors.As(waitErr, &exit) {
+		return max(exit.ExitCode(), 1), nil
+	}
+	if waitErr != nil {
+		return 1, waitErr
+	}
+	if refused > 0 {
+		return 1, fmt.Errorf("%d skipped, but this machine has to run every test that ALLOW_SKIP doesn't match", refused)
+	}
+	return 0, nil
+}
+
+// report copies to w what go test prints for people, without the output of
+// tests that passed.
+func report(w io.Writer, events io.Reader) (totals, error) {
+	var sum totals
+	kept := make(map[test][]string)
+	lines := bufio.NewScanner(events)
+	lines.Buffer(nil, 16<<20) // a test may print long lines
+	for lines.Scan() {
+		var e event
+		if json.Unmarshal(lines.Bytes(), &e) != nil {
+			fmt.Fprintln(w, lines.Text()) // not an event: go itself has something to say
+			continue
+		}
+		t := test{cmp.Or(e.Package, e.ImportPath), e.Test}
+		switch e.Action {
+		case "output", "build-output":
+			if !noise(e.Output) {
+				kept[t] = append(kept[t], e.Output)
+			}
+		case "pass":
+			if t.Name == "" {
+				flush(w, kept, t)
+			} else {
+				sum.passed++
+			}
+			delete(kept, t)
+		case "fail":
+			if t.Name != "" {
+				sum.failed++
+			}
+			flush(w, kept, t)
+		case "build-fail":
+			flush(w, kept, t)
+		case "skip":
+			if t.Name == "" {
+				flush(w, kept, t)
+				break
+			}
+			sum.skips = append(sum.skips, skip{t, reason(kept[t])})
+			delete(kept, t)
+		}
+	}
+	// What is left belongs to tests that never ended: a crash or a time-out.
+	rest := make([]test, 0, len(kept))
+	for t := range kept {
+		rest = append(rest, t)
+	}
+	slices.SortFunc(rest, func(a, b test) int {
+		return cmp.Or(cmp.Compare(a.Package, b.Package), cmp.Compare(a.Name, b.Name))
+	})
+	for _, t := range rest {
+		flush(w, kept, t)
+	}
+	return sum, lines.Err()
+}
+
+// noise tells the lines that "go test" prints only because -json implies -v.
+func noise(line string) bool {
+	if line == "PASS\n" {
+		return true
+	}
+	for _, prefix := range []string{"=== RUN", "=== PAUSE", "=== CONT", "=== NAME"} {
+		if strings.HasPrefix(line, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func flush(w io.Writer, kept map[test][]string, t test) {
+	for _, line := range kept[t] {
+		io.WriteString(w, line)
+	}
+	delete(kept, t)
+}
+
+// position is the "file.go:12: " that the testing package puts before a message.
+var position = regexp.MustCompile(`^\s*[\w.-]+\.go:\d+: `)
+
+// reason is the message of t.Skip: the last thing that a skipped test logged.
+func reason(output []string) string {
+	for _, line := range slices.Backward(output) {
+		if position.MatchString(line) {
+			return strings.TrimSpace(position.ReplaceAllString(line, ""))
+		}
+	}
+	return "no reason given"
+}
+
+// summarise prints the counts and the skipped tests, and returns how many of
+// these were not allowed.
+func summarise(w io.Writer, sum totals, allowed func(skip) bool) int {
+	fmt.Fprintf(w, "\n%d passed, %d failed, %d skipped\n", sum.passed, sum.failed, len(sum.skips))
+	refused := 0
+	for _, s := range sum.skips {
+		mark := "SKIPPED"
+		if !allowed(s) {
+			mark = "SKIPPED (not allowed here)"
+			refused++
+		}
+		fmt.Fprintf(w, "%s %s %s: %s\n", mark, s.Package, s.Name, s.reason)
+	}
+	return refused
+}

@@ -1,0 +1,71 @@
+# natprobe. "make" lists the targets.
+
+GO ?= go
+# Every test runs anew: what a kernel lab finds out is not in the files that
+# Go's test cache looks at.
+TESTFLAGS ?= -count=1 -timeout 20m
+RACEFLAGS ?= -count=1 -timeout 30m
+FUZZTIME  ?= 60s
+BENCH     ?= .
+COUNT     ?= 1
+
+# A version is given when a release is built; else the newest tag says it.
+VERSION ?= $(patsubst v%,%,$(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null))
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION)) $(if $(COMMIT),-X main.commit=$(COMMIT))
+
+# The linter and its dependencies are pinned apart from the program's own.
+LINTER := $(GO) tool -modfile=.ci/tools.mod golangci-lint
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo deps test race lint fuzz bench bench-labs fmt fmt-check tidy tidy-check cross clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## the static binary bin/natprobe
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/natprobe ./cmd/natprobe
+
+demo: build ## build it and measure a NAT of the embedded lab (root, or a system that allows user namespaces)
+	bin/natprobe measure --lab fast
+
+deps: ## as root on Debian: install what the tests use besides Go; elsewhere: say what is missing
+	@.ci/deps.sh
+
+test: deps ## go vet and all tests, kernel labs included; tells at the end what was skipped
+	$(GO) vet ./...
+	@$(GO) run .ci/gotest.go $(TESTFLAGS) ./...
+
+race: deps ## all tests under the race detector (needs a C compiler); RACEFLAGS=-short for a quick look
+	CGO_ENABLED=1 $(GO) test -race $(RACEFLAGS) ./...
+
+lint: ## the linters, pinned in .ci/tools.mod (the first run builds them, for a minute or two)
+	$(LINTER) run ./...
+
+fuzz: ## every fuzz target, FUZZTIME=60s each
+	@FUZZTIME=$(FUZZTIME) .ci/fuzz.sh
+
+bench: ## the benchmarks: BENCH=regexp, COUNT=n for benchstat
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count=$(COUNT) ./...
+
+bench-labs: ## labs with real routers' timers at full length; writes the README's table (half an hour)
+	$(GO) test -run '^TestBenchLabs$$' -count=1 -timeout 30m -v ./cmd/natprobe -args -bench-labs
+
+fmt: ## format the code
+	gofmt -w $$($(GO) list -f '{{.Dir}}' ./...) .ci
+
+fmt-check: ## fail where a file is not formatted
+	@unformatted=$$(gofmt -l . .ci) && if [ -n "$$unformatted" ]; then \
+		echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
+
+tidy: ## tidy go.mod and go.sum
+	$(GO) mod tidy
+
+tidy-check: ## fail where go.mod or go.sum is not tidy
+	$(GO) mod tidy -diff
+
+cross: ## build and vet for the other systems that natprobe runs on
+	@.ci/cross.sh
+
+clean: ## remove what was built
+	rm -rf bin
