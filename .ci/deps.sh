@@ -56,7 +56,8 @@ give_up() {
 		echo "deps: $1" >&2
 		exit 1
 	fi
-	echo "deps: $1 Going on; what can't run is skipped by name."
+	echo "deps: $1"
+	echo "deps: going on; what can't run is skipped by name."
 	exit 0
 }
 
@@ -64,7 +65,7 @@ if ! on_debian; then
 	if command -v cc >/dev/null || command -v gcc >/dev/null; then
 		exit 0
 	fi
-	give_up "not Debian, so nothing is installed. A C compiler is needed for the race detector."
+	give_up "not Debian, so nothing is installed; a C compiler is needed for the race detector"
 fi
 
 missing=()
@@ -100,7 +101,7 @@ install_missing() {
 if ! install_missing </dev/null >"$log" 2>&1; then
 	tail -n 20 "$log" >&2
 	rm -f "$log"
-	give_up "apt-get couldn't install ${missing[*]}."
+	give_up "apt-get couldn't install ${missing[*]}"
 fi
 rm -f "$log"
 if [[ " ${missing[*]} " == *" coturn "* ]] && command -v systemctl >/dev/null; then

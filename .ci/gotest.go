@@ -120,7 +120,9 @@ func report(w io.Writer, events io.Reader) (totals, error) {
 			}
 			delete(kept, t)
 		case "fail":
-			if t.Name != "" {
+			if t.Name == "" {
+				flushUnfinished(w, kept, t.Package)
+			} else {
 				sum.failed++
 			}
 			flush(w, kept, t)
@@ -135,18 +137,22 @@ func report(w io.Writer, events io.Reader) (totals, error) {
 			delete(kept, t)
 		}
 	}
-	// What is left belongs to tests that never ended: a crash or a time-out.
-	rest := make([]test, 0, len(kept))
-	for t := range kept {
-		rest = append(rest, t)
-	}
-	slices.SortFunc(rest, func(a, b test) int {
-		return cmp.Or(cmp.Compare(a.Package, b.Package), cmp.Compare(a.Name, b.Name))
-	})
-	for _, t := range rest {
-		flush(w, kept, t)
-	}
 	return sum, lines.Err()
+}
+
+// flushUnfinished prints what the tests of a package said that never ended:
+// something crashed, or time ran out.
+func flushUnfinished(w io.Writer, kept map[test][]string, pkg string) {
+	var names []string
+	for t := range kept {
+		if t.Package == pkg && t.Name != "" {
+			names = append(names, t.Name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		flush(w, kept, test{pkg, name})
+	}
 }
 
 // noise tells the lines that "go test" prints only because -json implies -v.
@@ -176,7 +182,7 @@ var position = regexp.MustCompile(`^\s*[\w.-]+\.go:\d+: `)
 func reason(output []string) string {
 	for _, line := range slices.Backward(output) {
 		if position.MatchString(line) {
-			return strings.TrimSpace(position.ReplaceAllString(line, ""))
+			return cmp.Or(strings.TrimSpace(position.ReplaceAllString(line, "")), "no reason given")
 		}
 	}
 	return "no reason given"
