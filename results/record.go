@@ -108,7 +108,7 @@ type Censoring string
 // The kinds of censoring.
 const (
 	CensoredNone  Censoring = "none"
-	CensoredLeft  Censoring = "left"  // no trial lived: only an upper bound is known
+	CensoredLeft  Censoring = "left"  // nothing lived below what expired: only an upper bound is known
 	CensoredRight Censoring = "right" // no trial expired above the longest alive: only a lower bound is known
 )
 
