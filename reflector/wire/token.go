@@ -1,0 +1,115 @@
+package wire
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// TokenSize is the length of a Token in bytes.
+const TokenSize = 20
+
+// Token proves that its holder received a packet at an IPv4 address or in an
+// IPv6 /64: four bytes of expiry (Unix seconds, big endian) and 16 bytes of
+// HMAC-SHA-256 over expiry and prefix.
+type Token [TokenSize]byte
+
+// Expiry returns the moment from which the token is worthless.
+func (t Token) Expiry() time.Time {
+	return time.Unix(int64(binary.BigEndian.Uint32(t[:4])), 0)
+}
+
+const (
+	// TokenLifetime covers the longest measurement's orders: the prober gets a
+	// fresh token with each answer on its control flow.
+	TokenLifetime = 15 * time.Minute
+	// MinSecret is the length in bytes below which a secret is refused.
+	MinSecret = 16
+
+	// secretRotation is how often the key derived from the secret changes. The
+	// expiry in a token tells which key made it, so a fleet that shares a
+	// secret needs no other coordination.
+	secretRotation = time.Hour
+)
+
+// ErrShortSecret reports a token secret below MinSecret bytes.
+var ErrShortSecret = errors.New("token secret too short")
+
+// Minter makes and verifies tokens. It is safe for concurrent use.
+type Minter struct {
+	secret []byte
+
+	mu   sync.Mutex
+	keys map[int64][]byte // by rotation period; at most maxKeys
+}
+
+const maxKeys = 3
+
+// NewMinter returns a Minter for a secret of at least MinSecret bytes.
+func NewMinter(secret []byte) (*Minter, error) {
+	if len(secret) < MinSecret {
+		return nil, fmt.Errorf("%w: %d bytes, at least %d needed", ErrShortSecret, len(secret), MinSecret)
+	}
+	return &Minter{secret: append([]byte(nil), secret...), keys: make(map[int64][]byte)}, nil
+}
+
+// Mint returns a token for addr that is good for TokenLifetime from now.
+func (m *Minter) Mint(addr netip.Addr, now time.Time) Token {
+	expiry := now.Add(TokenLifetime).Unix()
+	var t Token
+	binary.BigEndian.PutUint32(t[:4], uint32(expiry)) //nolint:gosec // good until 2106, as STUN's own 32-bit times
+	copy(t[4:], m.sum(addr, t[:4], expiry))
+	return t
+}
+
+// Verify reports whether t was minted for addr's prefix and has not expired.
+// It compares in constant time.
+func (m *Minter) Verify(addr netip.Addr, t Token, now time.Time) bool {
+	expiry := t.Expiry()
+	if !now.Before(expiry) || expiry.Sub(now) > TokenLifetime+time.Minute {
+		return false // expired, or no token that Mint could have made by now
+	}
+	return hmac.Equal(m.sum(addr, t[:4], expiry.Unix()), t[4:])
+}
+
+func (m *Minter) sum(addr netip.Addr, expiry []byte, unix int64) []byte {
+	mac := hmac.New(sha256.New, m.key(unix/int64(secretRotation/time.Second)))
+	mac.Write(expiry)
+	prefix := Prefix(addr)
+	mac.Write(prefix[:])
+	return mac.Sum(nil)[:TokenSize-4]
+}
+
+func (m *Minter) key(period int64) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if k, ok := m.keys[period]; ok {
+		return k
+	}
+	if len(m.keys) >= maxKeys {
+		clear(m.keys)
+	}
+	mac := hmac.New(sha256.New, m.secret)
+	mac.Write([]byte("natprobe token key"))
+	_ = binary.Write(mac, binary.BigEndian, period)
+	k := mac.Sum(nil)
+	m.keys[period] = k
+	return k
+}
+
+// Prefix returns what a token is bound to: the whole IPv4 address (in its
+// IPv4-mapped form) or the IPv6 /64. A wider IPv4 prefix would let a neighbour
+// who can spoof inside it aim bursts.
+func Prefix(addr netip.Addr) [16]byte {
+	addr = addr.Unmap().WithZone("")
+	b := addr.As16()
+	if !addr.Is4() {
+		clear(b[8:])
+	}
+	return b
+}
