@@ -1,0 +1,75 @@
+package natlab
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Catalogue returns the labs that have a name, in the order in which to
+// present them. The slice and what it holds are the caller's.
+func Catalogue() []Spec {
+	// Short timers keep a demonstration short; nothing else about such a lab
+	// differs from a home router.
+	const short, shortStream = 6 * time.Second, 12 * time.Second
+	return []Spec{
+		{
+			Name:    "fast",
+			Summary: "a home router with very short timers, for trying things out",
+			NATs:    []NATSpec{{Solitary: short, Stream: shortStream}},
+		},
+		{
+			Name:    "linux-default",
+			Summary: "a Linux router with the kernel's own timers",
+			NATs:    []NATSpec{{Solitary: DefaultSolitary, Stream: DefaultStream}},
+		},
+		{
+			Name:    "openwrt",
+			Summary: "a router with OpenWrt's timers and its closed WAN side",
+			// OpenWrt rejects what comes in to its WAN address, which leaves
+			// as little state as dropping it.
+			NATs: []NATSpec{{Solitary: 60 * time.Second, Stream: 180 * time.Second, Strict: true}},
+		},
+		{
+			Name:    "random-port",
+			Summary: "a NAT that gives every mapping a random port",
+			NATs:    []NATSpec{{Solitary: short, Stream: shortStream, RandomPorts: true}},
+		},
+		{
+			Name:    "cgn",
+			Summary: "a home router behind a carrier's NAT with shorter timers",
+			NATs: []NATSpec{
+				{Solitary: short, Stream: shortStream},
+				{Solitary: 4 * time.Second, Stream: 9 * time.Second},
+			},
+		},
+		{
+			Name:    "lossy",
+			Summary: "a home router on a line that loses every tenth packet, both ways",
+			NATs:    []NATSpec{{Solitary: short, Stream: shortStream}},
+			Loss:    0.1,
+		},
+		{
+			Name:    "strict",
+			Summary: "a home router that drops what is sent to its own address",
+			NATs:    []NATSpec{{Solitary: short, Stream: shortStream, Strict: true}},
+		},
+		{
+			Name:    "open",
+			Summary: "no NAT and no firewall: nothing expires",
+		},
+	}
+}
+
+// Find returns the lab of the catalogue with that name. Its error lists the
+// names there are.
+func Find(name string) (Spec, error) {
+	var names []string
+	for _, spec := range Catalogue() {
+		if spec.Name == name {
+			return spec, nil
+		}
+		names = append(names, spec.Name)
+	}
+	return Spec{}, fmt.Errorf("no lab is called %q; there are %s", name, strings.Join(names, ", "))
+}

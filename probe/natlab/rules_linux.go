@@ -1,0 +1,153 @@
+package natlab
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	mdlayher "github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	boxTable  = "natprobe"      // what the box does
+	pathTable = "natprobe_path" // what the line outside of it does
+
+	// lossParts is the resolution of a loss rate: one in a million.
+	lossParts = 1_000_000
+
+	// ruleDeadline bounds the wait for the kernel's answer. It answers at
+	// once; but where nf_tables is missing altogether it answers only once
+	// for a whole batch, and the library would wait for the rest forever.
+	ruleDeadline = 5 * time.Second
+
+	// register holds a rule's intermediate value; any will do.
+	register = 1
+)
+
+func tableFamily(f Family) nftables.TableFamily {
+	if f == IPv6 {
+		return nftables.TableFamilyIPv6
+	}
+	return nftables.TableFamilyIPv4
+}
+
+// applyRules sends one atomic change of the rules of the calling thread's
+// namespace.
+func applyRules(build func(*nftables.Conn)) error {
+	conn, err := nftables.New(nftables.WithSockOptions(func(c *mdlayher.Conn) error {
+		return c.SetDeadline(time.Now().Add(ruleDeadline))
+	}))
+	if err != nil {
+		return fmt.Errorf("open nftables: %w", err)
+	}
+	build(conn)
+	err = conn.Flush()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOENT), errors.Is(err, unix.EPROTONOSUPPORT),
+		errors.Is(err, os.ErrDeadlineExceeded):
+		return unavailable("this kernel lacks a part of nftables (%w); try "+
+			"`sudo modprobe -a nf_tables nft_chain_nat nft_masq nft_ct nft_numgen`", err)
+	case errors.Is(err, os.ErrPermission):
+		return unavailable("no permission to set nftables rules (%w); run as root", err)
+	}
+	return fmt.Errorf("set nftables rules: %w", err)
+}
+
+// boxRules makes the namespace of the calling thread a NAT or a firewall. Its
+// interfaces are wanLink and lanLink.
+func boxRules(family Family, spec NATSpec) error {
+	return applyRules(func(conn *nftables.Conn) {
+		table := conn.AddTable(&nftables.Table{Name: boxTable, Family: tableFamily(family)})
+		accept := nftables.ChainPolicyAccept
+		chain := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, prio *nftables.ChainPriority) func(...expr.Any) {
+			c := conn.AddChain(&nftables.Chain{Name: name, Table: table, Type: kind, Hooknum: hook, Priority: prio, Policy: &accept})
+			return func(exprs ...expr.Any) { conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: exprs}) }
+		}
+		if spec.None {
+			rule := chain("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter)
+			rule(concat(knownFlow(), verdict(expr.VerdictAccept))...)
+			rule(concat(from(lanLink), verdict(expr.VerdictAccept))...)
+			rule(verdict(expr.VerdictDrop)...)
+		} else {
+			rule := chain("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
+			rule(concat(to(wanLink), []expr.Any{&expr.Masq{FullyRandom: spec.RandomPorts}})...)
+		}
+		if spec.Strict {
+			rule := chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter)
+			rule(concat(from(wanLink), verdict(expr.VerdictDrop))...)
+		}
+	})
+}
+
+// lossRules makes the namespace of the calling thread lose a share of what
+// arrives on link, before anything else there (conntrack above all) sees it.
+// Dropping on arrival is what a line does; a drop on departure would tell the
+// sending program by an error.
+func lossRules(family Family, link string, loss float64) error {
+	return applyRules(func(conn *nftables.Conn) {
+		table := conn.AddTable(&nftables.Table{Name: pathTable, Family: tableFamily(family)})
+		conn.FlushTable(table)
+		chain := conn.AddChain(&nftables.Chain{
+			Name: "arrival", Table: table, Type: nftables.ChainTypeFilter,
+			Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
+		})
+		if loss > 0 {
+			conn.AddRule(&nftables.Rule{Table: table, Chain: chain,
+				Exprs: concat(from(link), share(loss), verdict(expr.VerdictDrop))})
+		}
+	})
+}
+
+func concat(parts ...[]expr.Any) []expr.Any {
+	var all []expr.Any
+	for _, p := range parts {
+		all = append(all, p...)
+	}
+	return all
+}
+
+func from(link string) []expr.Any { return linkIs(expr.MetaKeyIIFNAME, link) }
+func to(link string) []expr.Any   { return linkIs(expr.MetaKeyOIFNAME, link) }
+
+func linkIs(key expr.MetaKey, link string) []expr.Any {
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, link)
+	return []expr.Any{
+		&expr.Meta{Key: key, Register: register},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: name},
+	}
+}
+
+// knownFlow matches what belongs to a flow that conntrack has, or reports an
+// error about one.
+func knownFlow() []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeySTATE, Register: register},
+		&expr.Bitwise{
+			SourceRegister: register, DestRegister: register, Len: 4,
+			Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED),
+			Xor:  binaryutil.NativeEndian.PutUint32(0),
+		},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: binaryutil.NativeEndian.PutUint32(0)},
+	}
+}
+
+// share matches a random share of packets, each independently of the others.
+func share(p float64) []expr.Any {
+	return []expr.Any{
+		&expr.Numgen{Register: register, Modulus: lossParts, Type: unix.NFT_NG_RANDOM},
+		&expr.Byteorder{SourceRegister: register, DestRegister: register, Op: expr.ByteorderHton, Len: 4, Size: 4},
+		&expr.Cmp{Op: expr.CmpOpLt, Register: register,
+			Data: binaryutil.BigEndian.PutUint32(uint32(math.Round(p * lossParts)))},
+	}
+}
+
+func verdict(kind expr.VerdictKind) []expr.Any { return []expr.Any{&expr.Verdict{Kind: kind}} }
