@@ -12,7 +12,8 @@ import (
 type witness struct {
 	cfg   Config
 	phase dur
-	flows []*flow
+	flows []*flow          // live ones, as of the last packet
+	given []netip.AddrPort // external endpoints of all flows so far
 }
 
 type flow struct {
@@ -60,6 +61,7 @@ func (w *witness) live(now dur) []*flow {
 			live = append(live, f)
 		}
 	}
+	w.flows = live // time only moves on
 	return live
 }
 
@@ -107,6 +109,7 @@ func (w *witness) sent(now dur, before, after Packet, left bool) error {
 		}
 		known = &flow{internal: before.Src, remote: before.Dst, external: after.Src, born: now}
 		w.flows = append(w.flows, known)
+		w.given = append(w.given, known.external)
 		w.packet(known, now)
 	}
 	if after.Src != known.external {
@@ -200,8 +203,8 @@ func TestRandomTrafficKeepsInvariants(t *testing.T) {
 				err = w.sent(now, p, q, ok)
 			} else {
 				dst := netip.AddrPortFrom(wan1, uint16(5000+r.IntN(8)))
-				if len(w.flows) > 0 && r.IntN(4) > 0 {
-					dst = w.flows[max(0, len(w.flows)-1-r.IntN(8))].external
+				if len(w.given) > 0 && r.IntN(4) > 0 {
+					dst = w.given[max(0, len(w.given)-1-r.IntN(8))]
 				}
 				p := Packet{Src: remote, Dst: dst, TTL: ttl}
 				q, ok := b.Inbound(now, p)

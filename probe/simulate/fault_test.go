@@ -247,6 +247,7 @@ func TestBlockAndCapture(t *testing.T) {
 		time.Sleep(rtt)
 		n.say(client, netip.MustParseAddrPort("192.0.2.9:53"), "to nobody")
 		time.Sleep(rtt)
+		synctest.Wait()
 
 		want := []sight{{"open", true}, {"bad", false}, {"bad", false}, {"good", true}, {"to nobody", false}, {"to nobody", false}}
 		if len(seen) != len(want) {

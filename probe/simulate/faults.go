@@ -67,7 +67,8 @@ func (n *Network) Block(block func(natmodel.Packet) bool) {
 // none. Packets to and from the client are seen at the outside of the outermost
 // NAT, others where they arrive. Delivered is false for packets that the network
 // drops: by loss, outage or Block, or because the NATs don't let them in or
-// nobody outside has that address. The rules for Block's function hold here too.
+// nobody outside has that address. The rules for Block's function hold here too. In a
+// bubble, synctest.Wait makes what it wrote safe to read.
 func (n *Network) Capture(capture func(at time.Time, p natmodel.Packet, delivered bool)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

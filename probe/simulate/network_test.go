@@ -192,7 +192,7 @@ func trace(t *testing.T, seed uint64) (seen []string) {
 			}()
 		}
 		time.Sleep(time.Second)
-		n.Capture(nil)
+		synctest.Wait()
 	})
 	return seen
 }
