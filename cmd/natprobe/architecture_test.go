@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"fmt"
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -247,6 +248,51 @@ func strangersAtTop(tree fs.FS) ([]string, error) {
 	return strangers, err
 }
 
+// TestSleep keeps wall-clock sleeping out of tests: a test file may sleep only
+// where it works with testing/synctest, whose time is not the wall clock's.
+func TestSleep(t *testing.T) {
+	sleepers, err := sleepers(os.DirFS(moduleRoot))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range sleepers {
+		t.Errorf("%s: sleeps outside a testing/synctest bubble; wait for what is meant instead", name)
+	}
+}
+
+func sleepers(tree fs.FS) ([]string, error) {
+	var found []string
+	err := fs.WalkDir(tree, ".", func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		source, err := fs.ReadFile(tree, name)
+		if err != nil {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, source, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		bubbles := slices.ContainsFunc(file.Imports, func(spec *ast.ImportSpec) bool {
+			return spec.Path.Value == `"testing/synctest"`
+		})
+		sleeps := false
+		ast.Inspect(file, func(node ast.Node) bool {
+			if s, ok := node.(*ast.SelectorExpr); ok && s.Sel.Name == "Sleep" {
+				of, ok := s.X.(*ast.Ident)
+				sleeps = sleeps || ok && of.Name == "time"
+			}
+			return true
+		})
+		if sleeps && !bubbles {
+			found = append(found, name)
+		}
+		return nil
+	})
+	return found, err
+}
+
 // TestArchitectureRules shows that the checks above find what they look for.
 func TestArchitectureRules(t *testing.T) {
 	const own = modulePath + "/"
@@ -339,5 +385,15 @@ func TestArchitectureTree(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"GUIDE.md", "tools"}, strangers); diff != "" {
 		t.Errorf("strangersAtTop (-want +got):\n%s", diff)
+	}
+
+	tree["probe/bubble_test.go"] = file("package probe\n\nimport (\n\t\"testing/synctest\"\n\t\"time\"\n)\n\nfunc f() { time.Sleep(1); synctest.Wait() }\n")
+	tree["probe/wall_test.go"] = file("package probe\n\nimport \"time\"\n\nfunc g() { time.Sleep(1) }\n")
+	slow, err := sleepers(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"probe/wall_test.go"}, slow); diff != "" {
+		t.Errorf("sleepers (-want +got):\n%s", diff)
 	}
 }
