@@ -1,9 +1,11 @@
 package natlab
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -24,8 +26,9 @@ const (
 )
 
 // TestEnterUserNamespace runs this program as a user without privileges and
-// checks that it gets a lab, that its exit status comes back, and that a
-// signal to the outer process reaches the inner one.
+// checks that it gets a lab, that its exit status comes back, that a signal to
+// the outer process reaches the inner one, once, and that neither outlives the
+// other.
 func TestEnterUserNamespace(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 || os.Getenv(insideMark) != "" {
@@ -40,6 +43,7 @@ func TestEnterUserNamespace(t *testing.T) {
 		{"interrupt", "wait", os.Interrupt, exitSignalled},
 		{"termination", "wait", unix.SIGTERM, exitSignalled},
 		{"killed inside", "die", nil, 128 + int(unix.SIGKILL)},
+		{"killed outside", "wait", os.Kill, -1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -55,16 +59,23 @@ func TestEnterUserNamespace(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := cmd.Start(); err != nil {
+			if err := cmd.Start(); errors.Is(err, os.ErrPermission) {
+				t.Skipf("SKIPPED, %s NEEDS ROOT, to become somebody else: %v", t.Name(), err)
+			} else if err != nil {
 				t.Fatal(err)
 			}
 			// The child says when it is ready for a signal, or ends.
-			ready := make([]byte, 64)
-			n, _ := stdout.Read(ready)
-			if test.signal != nil && n > 0 {
+			said := bufio.NewReader(stdout)
+			ready, _ := said.ReadString('\n')
+			if test.signal != nil && ready != "" {
 				if err := cmd.Process.Signal(test.signal); err != nil {
 					t.Error(err)
 				}
+			}
+			// Its end is seen once both processes are gone.
+			rest, err := io.ReadAll(said)
+			if err != nil || len(rest) > 0 {
+				t.Errorf("after the signal it said %q, %v", rest, err)
 			}
 			var exit *exec.ExitError
 			if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
@@ -75,7 +86,7 @@ func TestEnterUserNamespace(t *testing.T) {
 				t.Skipf("SKIPPED, %s NEEDS USER NAMESPACES: %s", t.Name(), stderr.String())
 			}
 			if got != test.want {
-				t.Errorf("exit status %d, want %d; it said %q %q", got, test.want, ready[:n], stderr.String())
+				t.Errorf("exit status %d, want %d; it said %q %q", got, test.want, ready, stderr.String())
 			}
 		})
 	}
@@ -116,7 +127,12 @@ func userNamespaceChild() int {
 		return exitEchoed
 	case "wait":
 		fmt.Println("ready")
-		<-signals
+		select {
+		case <-signals:
+		case <-time.After(patience):
+			fmt.Println("no signal came")
+			return 1
+		}
 		// Exactly one signal comes.
 		select {
 		case <-signals:
@@ -132,15 +148,22 @@ func userNamespaceChild() int {
 	return 1
 }
 
+// TestPrivileged checks the test that decides whether to start over inside a
+// user namespace: wrong one way there would be no lab, wrong the other way a
+// process would start itself without end.
 func TestPrivileged(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("SKIPPED, TestPrivileged NEEDS ROOT")
+	got := privileged()
+	if os.Getenv(insideMark) != "" && !got {
+		t.Error("root of its own user namespace isn't taken for privileged")
 	}
 	l, err := Start(t.Context(), Spec{})
 	if err == nil {
 		defer l.Close()
 	}
-	if got, want := privileged(), !errors.Is(err, ErrUnavailable); got != want {
-		t.Errorf("privileged() = %v, but Start says %v", got, err)
+	if got && errors.Is(err, ErrUnavailable) {
+		t.Skipf("SKIPPED, TestPrivileged NEEDS A KERNEL LAB: %v", err)
+	}
+	if err != nil && got {
+		t.Errorf("taken for privileged, but Start says %v", err)
 	}
 }
