@@ -68,12 +68,6 @@ func (n *namespace) listen(ctx context.Context, network, address string) (net.Pa
 // start starts a program inside the namespace.
 func (n *namespace) start(cmd *exec.Cmd) error { return n.do(cmd.Start) }
 
-// write sets a kernel parameter, named as by sysctl but with slashes, inside
-// the namespace.
-func (n *namespace) write(name, value string) error {
-	return n.do(func() error { return writeSysctl(name, value) })
-}
-
 // writeSysctl sets a parameter for the network namespace of the calling
 // thread: below /proc/sys/net the kernel shows each thread its own.
 func writeSysctl(name, value string) error {

@@ -49,7 +49,7 @@ func EnterUserNamespace(ctx context.Context, args []string) (ran bool, exitCode 
 	signal.Notify(signals, passed...)
 	defer signal.Stop(signals)
 
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...) //nolint:gosec // this program, with the arguments its user gave it
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), insideMark+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
