@@ -284,3 +284,33 @@ func TestEachDatagramWakesAReader(t *testing.T) {
 		}
 	})
 }
+
+// Two readers have found the queue empty and are about to wait when two
+// datagrams come at once: there is one token for both.
+func TestDatagramsBetweenPollAndWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newNet(t, Config{}).dial()
+		_, first, _ := c.poll()
+		_, second, _ := c.poll()
+		for range 2 {
+			if !c.put(datagram{payload: []byte("x")}, 2) {
+				t.Fatal("queue full")
+			}
+		}
+		done := false
+		go func() {
+			for _, wait := range []func(){first, second} {
+				wait()
+				if d, again, err := c.poll(); again != nil || err != nil || d.payload == nil {
+					t.Errorf("a reader that was woken got %q, %v", d.payload, err)
+				}
+			}
+			done = true
+		}()
+		synctest.Wait()
+		if !done {
+			t.Error("a reader waits although a datagram is there")
+		}
+		c.Close()
+	})
+}
