@@ -1,0 +1,101 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/natprobe/natprobe/results"
+)
+
+// Defaults of a Config.
+const (
+	// DefaultMin is below every timer seen in a box for people (2 s, in ESP
+	// access points).
+	DefaultMin = time.Second
+	// DefaultMax is above the longest published default (350 s, AWS NAT gateway).
+	DefaultMax = 6 * time.Minute
+	// DefaultFlows leaves a carrier's port block (often 512 or 1,024 ports a
+	// subscriber) to others too.
+	DefaultFlows = 400
+	// GentleFlows fits the smallest port blocks seen (64).
+	GentleFlows = 64
+
+	minMin   = 250 * time.Millisecond
+	maxMax   = time.Hour
+	minFlows = 16
+)
+
+// Config says what to measure. Its zero value, but for the reflector, is a
+// default run.
+type Config struct {
+	Reflector netip.AddrPort
+	// Local is the address that this machine uses towards the reflector. With
+	// it the record can tell a path without translation. Zero: unknown.
+	Local   netip.Addr
+	Regimes []results.Regime // nil: all
+	Min     time.Duration    // shortest gap; 0: DefaultMin; at least 250 ms
+	Max     time.Duration    // longest gap; 0: DefaultMax; at most 1 h
+	Flows   int              // mappings at a time; 0: DefaultFlows, or GentleFlows with Gentle; at least 16
+	Gentle  bool             // few mappings, more rounds
+	Budget  time.Duration    // end with what is known by then; 0: no limit
+	Seed    uint64           // of the ladder's jitter and of session randomness in tests; 0: random
+}
+
+// withDefaults returns the effective configuration.
+func (c Config) withDefaults() Config {
+	if len(c.Regimes) == 0 {
+		c.Regimes = results.Regimes()
+	}
+	if c.Min == 0 {
+		c.Min = DefaultMin
+	}
+	if c.Max == 0 {
+		c.Max = DefaultMax
+	}
+	if c.Flows == 0 {
+		c.Flows = DefaultFlows
+		if c.Gentle {
+			c.Flows = GentleFlows
+		}
+	}
+	return c
+}
+
+// ErrConfig reports a Config that can't be measured with.
+var ErrConfig = errors.New("bad configuration")
+
+// Validate returns an error that names the first field out of range, its value
+// and the range; it wraps ErrConfig.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	if !c.Reflector.IsValid() || c.Reflector.Port() == 0 {
+		return fmt.Errorf("%w: reflector %q is not an address with a port", ErrConfig, c.Reflector)
+	}
+	for i, r := range c.Regimes {
+		if !slices.Contains(results.Regimes(), r) {
+			return fmt.Errorf("%w: regime %q is not one of %v", ErrConfig, r, results.Regimes())
+		}
+		if slices.Contains(c.Regimes[:i], r) {
+			return fmt.Errorf("%w: regime %q is named twice", ErrConfig, r)
+		}
+	}
+	if c.Min < minMin || c.Min > maxMax {
+		return fmt.Errorf("%w: min %v is not between %v and %v", ErrConfig, c.Min, minMin, maxMax)
+	}
+	if c.Max < minMin || c.Max > maxMax {
+		return fmt.Errorf("%w: max %v is not between %v and %v", ErrConfig, c.Max, minMin, maxMax)
+	}
+	if c.Min > c.Max {
+		return fmt.Errorf("%w: min %v is above max %v", ErrConfig, c.Min, c.Max)
+	}
+	if c.Flows < minFlows {
+		return fmt.Errorf("%w: flows %d is below %d", ErrConfig, c.Flows, minFlows)
+	}
+	if c.Budget < 0 {
+		return fmt.Errorf("%w: budget %v is negative", ErrConfig, c.Budget)
+	}
+	return nil
+}

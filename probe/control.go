@@ -1,0 +1,266 @@
+package probe
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/natprobe/natprobe/reflector/wire"
+)
+
+const (
+	helloRetry = 400 * time.Millisecond
+	helloTries = 12 // about 5 s until the reflector counts as unreachable
+
+	// The control flow is polled fast at first, to learn the loss that decides
+	// the size of bursts, then while orders wait for an answer, then slowly.
+	pollWarmup     = 20 * time.Millisecond
+	pollWarmupEnds = time.Second
+	pollBusy       = 80 * time.Millisecond
+	pollIdle       = 250 * time.Millisecond
+
+	// outageAfter is a silence of the control flow that loss of 30 % in each
+	// direction makes about once in a thousand windows.
+	outageAfter = 2500 * time.Millisecond
+	// giveUpAfter ends a run whose reflector doesn't come back.
+	giveUpAfter = 60 * time.Second
+
+	// beaconPayment is the padding with which each query pays for a beacon that
+	// an order was too small to pay for.
+	beaconPayment = 80
+)
+
+// control is the one flow that is never silent: it brings tokens, tells which
+// orders arrived and when bursts left, and measures loss and RTT.
+type control struct {
+	e       *engine
+	flow    *flow
+	session wire.SessionID
+	tries   int
+	running bool // a token and the limits are known
+
+	mapped netip.AddrPort
+	boot   wire.BootID
+	limits wire.Limits
+	tokens tokenPool
+
+	seq       uint32
+	sentAt    map[uint32]time.Duration // of queries, by sequence number
+	lastSeq   uint32                   // highest answered
+	lastCount uint32                   // the reflector's count in that answer
+	lastReply time.Duration
+	outage    bool
+	outageAt  time.Duration
+}
+
+func newControl(e *engine) *control {
+	return &control{e: e, session: wire.NewSessionID(), sentAt: make(map[uint32]time.Duration)}
+}
+
+func (c *control) begin() {
+	c.flow = c.e.open(c)
+	c.greet()
+}
+
+func (c *control) greet() {
+	if c.running {
+		return
+	}
+	if c.tries == helloTries {
+		c.e.end(fmt.Errorf("%w: %v did not answer %d requests in %v", ErrUnreachable,
+			c.e.cfg.Reflector, helloTries, helloTries*helloRetry))
+		return
+	}
+	c.tries++
+	c.e.send(c.flow, wire.Hello{ID: wire.NewID()}.Encode())
+	c.e.after(helloRetry, c.greet)
+}
+
+func (c *control) failed(err error) {
+	if !c.running {
+		c.e.end(fmt.Errorf("%w: %v: %w", ErrUnreachable, c.e.cfg.Reflector, err))
+	}
+	// Later failures to send are losses, and an outage when they last.
+}
+
+func (c *control) received(r wire.Reply) {
+	switch r := r.(type) {
+	case wire.HelloReply:
+		c.hello(r)
+	case wire.QueryReply:
+		c.answered(r)
+	case wire.Beacon:
+		c.e.orders.beacon(r.Copy)
+	case wire.Refusal:
+		c.refused(r)
+	case wire.BindingReply:
+		if !c.running {
+			c.e.end(fmt.Errorf("%w: %v is a plain STUN server, not a natprobe reflector", ErrRefused, c.e.cfg.Reflector))
+		}
+	}
+}
+
+func (c *control) hello(r wire.HelloReply) {
+	c.tokens.add(r.Mapped.Addr(), r.Token)
+	if c.running {
+		return
+	}
+	c.running = true
+	c.mapped = r.Mapped
+	c.limits = r.Limits
+	c.lastReply = c.e.now
+	if c.limits.MaxDelay < c.e.cfg.Max {
+		c.e.end(fmt.Errorf("%w: %v grants delays up to %v, and the longest gap is %v: choose a smaller --max",
+			ErrRefused, c.e.cfg.Reflector, c.limits.MaxDelay, c.e.cfg.Max))
+		return
+	}
+	c.poll()
+	c.e.started()
+}
+
+func (c *control) refused(r wire.Refusal) {
+	if r.Token != (wire.Token{}) {
+		c.tokens.add(c.mapped.Addr(), r.Token)
+		return // the next query carries it
+	}
+	if !c.running {
+		c.e.end(fmt.Errorf("%w: %v answers %v, %v", ErrRefused, c.e.cfg.Reflector, r.Code, r.Limit))
+	}
+}
+
+// poll sends a query and arranges the next.
+func (c *control) poll() {
+	c.seq++
+	c.sentAt[c.seq] = c.e.now
+	delete(c.sentAt, c.seq-512)
+	q := wire.Query{
+		ID: wire.NewID(), Session: c.session, Token: c.tokens.first(), Seq: c.seq,
+		Orders: c.e.orders.toAsk(wire.MaxQueryIDs),
+	}
+	q.Size = len(q.Encode()) + beaconPayment
+	c.e.send(c.flow, q.Encode())
+	c.watch()
+
+	next := pollIdle
+	switch {
+	case c.e.now < pollWarmupEnds:
+		next = pollWarmup
+	case c.e.orders.asking() && !c.outage:
+		next = pollBusy
+	}
+	c.e.after(next, c.poll)
+}
+
+// watch notices that answers stay away.
+func (c *control) watch() {
+	silence := c.e.now - c.lastReply
+	switch {
+	case silence > giveUpAfter:
+		c.e.end(fmt.Errorf("%w: %v has been silent for %v", ErrUnreachable, c.e.cfg.Reflector, giveUpAfter))
+	case silence > outageAfter+c.e.path.max && !c.outage:
+		c.outage = true
+		c.outageAt = c.lastReply
+	}
+}
+
+func (c *control) answered(r wire.QueryReply) {
+	c.tokens.add(r.Mapped.Addr(), r.Token)
+	sent, ok := c.sentAt[r.Seq]
+	if !ok {
+		return
+	}
+	delete(c.sentAt, r.Seq)
+	c.e.path.sawRTT(c.e.now, c.e.now-sent)
+	c.count(r)
+	c.lastReply = c.e.now
+	if c.outage {
+		c.outage = false
+		c.e.outageOver(c.outageAt)
+	}
+	if r.Mapped != c.mapped {
+		old := c.mapped
+		c.mapped = r.Mapped
+		c.e.addressChanged(old, r.Mapped)
+	}
+	for _, receipt := range r.Receipts {
+		c.e.orders.receipt(receipt, sent)
+	}
+}
+
+// count adds what an answer tells of loss. What an outage swallowed is no loss
+// of the path.
+func (c *control) count(r wire.QueryReply) {
+	switch {
+	case r.Seq <= c.lastSeq:
+		c.e.path.inLost = max(c.e.path.inLost-1, 0) // counted as lost by a later answer that overtook it
+		return
+	case r.Received <= c.lastCount: // the reflector restarted its count
+		c.lastSeq, c.lastCount = r.Seq, r.Received
+		return
+	}
+	sent, arrived := int(r.Seq-c.lastSeq), int(r.Received-c.lastCount)
+	c.lastSeq, c.lastCount = r.Seq, r.Received
+	if c.outage {
+		return
+	}
+	c.e.path.outSent += sent
+	c.e.path.outLost += max(sent-arrived, 0)
+	c.e.path.inSent += arrived
+	c.e.path.inLost += arrived - 1
+}
+
+// sawBoot notices a reflector that started anew: it has forgotten all orders.
+func (c *control) sawBoot(b wire.BootID) {
+	old := c.boot
+	c.boot = b
+	if old != (wire.BootID{}) && old != b {
+		c.e.restarted()
+	}
+}
+
+// tokenPool holds the freshest token of each external address that was seen,
+// the latest first: a NAT with a pool of addresses may give a flow any of them.
+type tokenPool struct{ tokens []addrToken }
+
+type addrToken struct {
+	addr  netip.Addr
+	token wire.Token
+}
+
+func (p *tokenPool) add(addr netip.Addr, t wire.Token) {
+	kept := make([]addrToken, 0, wire.MaxTokens)
+	kept = append(kept, addrToken{addr, t})
+	for _, old := range p.tokens {
+		if old.addr != addr && len(kept) < wire.MaxTokens {
+			kept = append(kept, old)
+		}
+	}
+	p.tokens = kept
+}
+
+// extend adds the token of another external address than the control flow's,
+// which stays first. The zero address stands for one that is not known.
+func (p *tokenPool) extend(addr netip.Addr, t wire.Token) {
+	if len(p.tokens) == 0 || addr == p.tokens[0].addr {
+		p.add(addr, t)
+		return
+	}
+	first := p.tokens[0]
+	p.add(addr, t)
+	p.add(first.addr, first.token)
+}
+
+func (p *tokenPool) first() wire.Token {
+	if len(p.tokens) == 0 {
+		return wire.Token{}
+	}
+	return p.tokens[0].token
+}
+
+func (p *tokenPool) all() []wire.Token {
+	list := make([]wire.Token, len(p.tokens))
+	for i, t := range p.tokens {
+		list[i] = t.token
+	}
+	return list
+}

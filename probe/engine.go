@@ -1,0 +1,167 @@
+package probe
+
+import (
+	"container/heap"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/natprobe/natprobe/reflector/wire"
+	"github.com/natprobe/natprobe/results"
+)
+
+// engine decides everything and touches nothing: its owner passes time,
+// datagrams and failures in, and carries its actions out. All times are
+// monotonic, since the start of the run. It is not safe for concurrent use.
+type engine struct {
+	cfg   Config
+	start time.Time // wall clock at time zero, for the record only
+	now   time.Duration
+
+	timers  timerQueue
+	actions []action
+
+	flows    map[flowID]*flow
+	lastFlow flowID
+	flowCap  int // cfg.Flows, or less where the machine or the reflector has less
+	lingers  []time.Duration
+	ports    *portWalk
+
+	path      path
+	control   *control
+	orders    orderBook
+	cover     coverage
+	sentinels sentinels
+	plan      plan
+
+	finished []*trial // in the order of their ends
+	events   []results.Event
+	effort   results.Effort
+
+	complete bool // each regime has its bracket
+	over     bool
+	err      error
+}
+
+// newEngine returns an engine that has not sent anything yet; the first
+// advance starts it. cfg must be valid.
+func newEngine(cfg Config, ports PortState, start time.Time) *engine {
+	cfg = cfg.withDefaults()
+	e := &engine{
+		cfg:     cfg,
+		start:   start,
+		flows:   make(map[flowID]*flow),
+		flowCap: cfg.Flows,
+		ports:   newPortWalk(ports),
+	}
+	e.orders.init(e)
+	e.sentinels.init(e)
+	e.plan.init(e)
+	e.control = newControl(e)
+	e.at(0, e.control.begin)
+	if cfg.Budget > 0 {
+		e.at(cfg.Budget, func() { e.end(nil) })
+	}
+	return e
+}
+
+// advance runs what is due at now.
+func (e *engine) advance(now time.Duration) {
+	if late := e.timers.lateness(now); late > stallLimit {
+		e.now = max(e.now, now)
+		e.suspended(late)
+	}
+	e.now = max(e.now, now)
+	for !e.over && len(e.timers.items) > 0 && e.timers.items[0].at <= e.now {
+		heap.Pop(&e.timers).(timer).run()
+	}
+}
+
+// wake returns when advance must be called next.
+func (e *engine) wake() (time.Duration, bool) {
+	if e.over || len(e.timers.items) == 0 {
+		return 0, false
+	}
+	return e.timers.items[0].at, true
+}
+
+// receive takes a datagram that reached a flow's socket at the given time.
+func (e *engine) receive(at time.Duration, id flowID, from netip.AddrPort, payload []byte) {
+	f := e.flows[id]
+	if f == nil || e.over || from != e.cfg.Reflector {
+		return
+	}
+	e.now = max(e.now, at)
+	reply, err := wire.ParseReply(payload)
+	if err != nil {
+		return // a foreign or damaged datagram proves nothing
+	}
+	e.effort.PacketsRecv++
+	if b := bootOf(reply); b != (wire.BootID{}) {
+		e.control.sawBoot(b)
+	}
+	f.owner.received(reply)
+}
+
+// failed takes the failure of a flow's socket: it could not be opened, or not
+// written to.
+func (e *engine) failed(id flowID, err error) {
+	f := e.flows[id]
+	if f == nil || e.over {
+		return
+	}
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		if fewer := max(len(e.flows)-descriptorReserve, minFlows); fewer < e.flowCap {
+			e.flowCap = fewer
+			e.event(results.ReasonSocket, fmt.Sprintf("no more file descriptors: going on with %d flows at a time", fewer), 0)
+		}
+	}
+	f.owner.failed(err)
+}
+
+// descriptorReserve leaves room for the sockets of others in this process.
+const descriptorReserve = 8
+
+// take returns the actions decided since the last call, in order.
+func (e *engine) take() []action {
+	a := e.actions
+	e.actions = nil
+	return a
+}
+
+// end closes the run; what is in flight stays inconclusive.
+func (e *engine) end(err error) {
+	if e.over {
+		return
+	}
+	e.err = err
+	for _, t := range slices.Clone(e.plan.inFlight) {
+		t.finish(results.Inconclusive, results.ReasonInterrupted)
+	}
+	e.over = true
+	e.effort.ElapsedS = e.now.Seconds()
+}
+
+// at runs fn when advance reaches t.
+func (e *engine) at(t time.Duration, fn func()) { e.timers.add(t, fn) }
+
+// after runs fn when d has passed.
+func (e *engine) after(d time.Duration, fn func()) { e.timers.add(e.now+d, fn) }
+
+func bootOf(r wire.Reply) wire.BootID {
+	switch r := r.(type) {
+	case wire.HelloReply:
+		return r.Boot
+	case wire.CheckReply:
+		return r.Boot
+	case wire.QueryReply:
+		return r.Boot
+	case wire.Refusal:
+		return r.Boot
+	default:
+		return wire.BootID{}
+	}
+}

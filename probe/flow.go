@@ -1,0 +1,86 @@
+package probe
+
+import (
+	"slices"
+	"time"
+
+	"github.com/natprobe/natprobe/reflector/wire"
+)
+
+// flowID names a socket of the run.
+type flowID int
+
+type actionKind uint8
+
+const (
+	actionOpen actionKind = iota
+	actionSend
+	actionClose
+)
+
+// action is what the engine wants done, in order. A send on a flow whose open
+// failed is dropped.
+type action struct {
+	kind    actionKind
+	flow    flowID
+	port    uint16 // for actionOpen
+	payload []byte // for actionSend
+}
+
+// flowOwner is told what happens to its flow.
+type flowOwner interface {
+	received(wire.Reply)
+	failed(error)
+}
+
+// flow is one source port towards the reflector, and so one mapping.
+type flow struct {
+	id    flowID
+	port  uint16
+	owner flowOwner
+	first time.Duration // when the first packet was sent
+	last  time.Duration // when the last packet was sent
+	sent  int
+}
+
+func (e *engine) open(owner flowOwner) *flow {
+	e.lastFlow++
+	f := &flow{id: e.lastFlow, port: e.ports.next(), owner: owner}
+	e.flows[f.id] = f
+	e.actions = append(e.actions, action{kind: actionOpen, flow: f.id, port: f.port})
+	e.effort.MaxMappings = max(e.effort.MaxMappings, e.mappings())
+	return f
+}
+
+// send is the only place where a packet leaves: nothing below it repeats one.
+func (e *engine) send(f *flow, payload []byte) {
+	if f.sent == 0 {
+		f.first = e.now
+	}
+	f.last = e.now
+	f.sent++
+	e.effort.PacketsSent++
+	e.effort.BytesSent += wire.IPBytes(e.cfg.Reflector.Addr(), len(payload))
+	e.actions = append(e.actions, action{kind: actionSend, flow: f.id, payload: payload})
+}
+
+func (e *engine) close(f *flow) {
+	if f == nil || e.flows[f.id] == nil {
+		return
+	}
+	delete(e.flows, f.id)
+	e.actions = append(e.actions, action{kind: actionClose, flow: f.id})
+	if f.sent > 0 {
+		e.lingers = append(e.lingers, f.last)
+	}
+}
+
+// mappings estimates how many mappings the NAT holds for this run: the open
+// flows, and the closed ones that are younger than the longest lifetime known.
+func (e *engine) mappings() int {
+	life := e.plan.longestLifetime()
+	e.lingers = slices.DeleteFunc(e.lingers, func(last time.Duration) bool { return e.now-last > life })
+	return len(e.flows) + len(e.lingers)
+}
+
+func (e *engine) ipv6() bool { return e.cfg.Reflector.Addr().Unmap().Is6() }

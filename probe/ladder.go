@@ -1,0 +1,166 @@
+package probe
+
+import (
+	"slices"
+	"time"
+
+	"github.com/natprobe/natprobe/results"
+)
+
+const (
+	rungStep  = 750 * time.Millisecond
+	rungRatio = 0.038
+	// onewayCoarse widens the steps of the oneway ladder: nothing rests on its
+	// precision but how long a tunnel without handshake stays reachable.
+	onewayCoarse = 2.0
+
+	// An extra rung ends its burst this much before a timer that boxes really
+	// have, and another begins its burst this much after it.
+	justUnder = burstSpread + 150*time.Millisecond
+	justOver  = 100 * time.Millisecond
+)
+
+// knownTimers are the timers that boxes really have: see results/reference and
+// the design's list.
+func knownTimers() []time.Duration {
+	var list []time.Duration
+	for _, s := range []int{10, 15, 20, 30, 60, 65, 90, 120, 180, 240, 300, 350} {
+		list = append(list, time.Duration(s)*time.Second)
+	}
+	return list
+}
+
+// step returns how far above a gap the next rung is.
+func step(gap time.Duration, coarse float64) time.Duration {
+	return time.Duration(coarse * float64(max(rungStep, time.Duration(rungRatio*float64(gap)))))
+}
+
+// gaps returns the rungs from shortest to longest.
+func gaps(shortest, longest time.Duration, coarse float64) []time.Duration {
+	var list []time.Duration
+	for g := shortest; g < longest; g += step(g, coarse) {
+		list = append(list, g.Round(time.Millisecond))
+	}
+	list = append(list, longest)
+	var extra []time.Duration
+	for _, timer := range knownTimers() {
+		for _, g := range []time.Duration{timer - justUnder, timer + justOver} {
+			if g > shortest && g < longest {
+				extra = append(extra, g)
+			}
+		}
+	}
+	// An extra rung replaces a plain one that is nearly the same.
+	list = slices.DeleteFunc(list, func(g time.Duration) bool {
+		return g != shortest && g != longest && slices.ContainsFunc(extra, func(x time.Duration) bool {
+			return (g - x).Abs() < step(g, coarse)/3
+		})
+	})
+	list = append(list, extra...)
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// rung is one gap of one regime.
+type rung struct {
+	ladder *ladder
+	gap    time.Duration
+	// open is when the rung should start, so that its order leaves by
+	// 0.03 × gap + 3.4 s.
+	open time.Duration
+
+	active    int // trials under way
+	alive     int
+	expired   int
+	suspected int // trials that look expired and await witnesses
+	repeats   int // further trials wanted to decide a dispute or to confirm
+	setups    int // trials that never got silent
+	wasted    int // inconclusive trials that took their whole gap
+	retryAt   time.Duration
+}
+
+func (r *rung) exhausted() bool { return r.setups >= maxSetups || r.wasted >= maxWasted }
+
+func (r *rung) concluded() bool { return r.alive+r.expired > 0 }
+
+const (
+	maxSetups = 25 // at 30 % loss three in four streams do not get through their setup
+	maxWasted = 4
+	maxRounds = 4
+)
+
+// ladder is one regime's rungs and what they showed.
+type ladder struct {
+	regime results.Regime
+	rungs  []*rung // by ascending gap
+	rounds int
+	stands bool            // the bracket stands
+	trials []results.Trial // that are over
+	assess results.Assessment
+}
+
+func newLadder(regime results.Regime, shortest, longest time.Duration, coarse float64) *ladder {
+	if regime == results.Oneway {
+		coarse *= onewayCoarse
+	}
+	l := &ladder{regime: regime, rounds: 1}
+	for _, g := range gaps(shortest, longest, coarse) {
+		l.add(g, 0)
+	}
+	return l
+}
+
+func (l *ladder) add(gap, base time.Duration) {
+	lead := orderBy
+	if l.regime == results.Stream {
+		lead -= streamAge
+	}
+	r := &rung{ladder: l, gap: gap, open: base + time.Duration(orderRatio*float64(gap)) + lead}
+	i, found := slices.BinarySearchFunc(l.rungs, gap, func(r *rung, g time.Duration) int { return int(r.gap - g) })
+	if !found {
+		l.rungs = slices.Insert(l.rungs, i, r)
+	}
+}
+
+const (
+	orderRatio = 0.03
+	orderBy    = 3400 * time.Millisecond
+)
+
+func (l *ladder) record(t *trial) {
+	l.trials = append(l.trials, t.result())
+	if t.outcome != results.Inconclusive {
+		l.assess = results.Assess(l.regime, l.trials)
+	}
+}
+
+// lower returns the longest proven lifetime.
+func (l *ladder) lower() time.Duration {
+	return time.Duration(l.assess.Lifetime.LowerS * float64(time.Second))
+}
+
+// upper returns what the lifetime is proven to be below; 0: unknown.
+func (l *ladder) upper() time.Duration {
+	if u := l.assess.Lifetime.UpperS; u != nil {
+		return time.Duration(*u * float64(time.Second))
+	}
+	return 0
+}
+
+// top returns the longest gap that lived; 0: none did.
+func (l *ladder) top() time.Duration {
+	for _, r := range slices.Backward(l.rungs) {
+		if r.alive > 0 {
+			return r.gap
+		}
+	}
+	return 0
+}
+
+func (l *ladder) active() int {
+	n := 0
+	for _, r := range l.rungs {
+		n += r.active
+	}
+	return n
+}

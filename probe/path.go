@@ -1,0 +1,81 @@
+package probe
+
+import (
+	"math"
+	"time"
+
+	"github.com/natprobe/natprobe/results"
+)
+
+const (
+	// burstOdds is how likely a whole burst may be lost on a path whose loss
+	// is at its upper bound.
+	burstOdds = 1e-5
+	minCopies = 3
+	maxCopies = 10
+
+	// rttWindow is how far around a moment round-trip times are looked at.
+	rttWindow = 3 * time.Second
+	// rttWindowMin is how many samples such a window needs; with fewer the
+	// largest RTT of the run stands in.
+	rttWindowMin = 3
+)
+
+// path is what the control flow tells of the path: loss in each direction and
+// round-trip times.
+type path struct {
+	outSent, outLost int
+	inSent, inLost   int
+
+	rtts     []rttSample // by time
+	min, max time.Duration
+}
+
+type rttSample struct{ at, rtt time.Duration }
+
+func (p *path) sawRTT(at, rtt time.Duration) {
+	p.rtts = append(p.rtts, rttSample{at, rtt})
+	if p.min == 0 || rtt < p.min {
+		p.min = rtt
+	}
+	p.max = max(p.max, rtt)
+}
+
+// maxRTT returns the largest RTT seen around the time at.
+func (p *path) maxRTT(at time.Duration) time.Duration {
+	largest, n := time.Duration(0), 0
+	for i := len(p.rtts) - 1; i >= 0; i-- {
+		s := p.rtts[i]
+		if s.at > at+rttWindow {
+			continue
+		}
+		if s.at < at-rttWindow {
+			break
+		}
+		largest = max(largest, s.rtt)
+		n++
+	}
+	if n < rttWindowMin {
+		return p.max
+	}
+	return largest
+}
+
+func (p *path) outbound() results.Loss { return results.NewLoss(p.outLost, p.outSent) }
+func (p *path) inbound() results.Loss  { return results.NewLoss(p.inLost, p.inSent) }
+
+// copies returns how many copies a burst needs, and whether that many suffice.
+func (p *path) copies() (n int, enough bool) {
+	upper := p.inbound().Upper95
+	if upper >= 1 {
+		return maxCopies, false
+	}
+	need := math.Ceil(math.Log(burstOdds) / math.Log(upper))
+	return int(min(max(need, minCopies), maxCopies)), need <= maxCopies
+}
+
+// burstTold reports whether a lost burst of n copies is too unlikely to
+// explain silence.
+func (p *path) burstTold(n int) bool {
+	return math.Pow(p.inbound().Upper95, float64(n)) <= burstOdds
+}

@@ -1,0 +1,343 @@
+package probe
+
+import (
+	"time"
+
+	"github.com/natprobe/natprobe/reflector/wire"
+	"github.com/natprobe/natprobe/results"
+)
+
+const (
+	// burstSpread keeps a burst within half a second, and a bracket within its
+	// target at lifetimes where a rung is 1.5 s.
+	burstSpread = 300 * time.Millisecond
+
+	// openGap parts the two packets of a oneway flow.
+	openGap = 500 * time.Millisecond
+
+	// exchangeLimit is the age below which Linux does not take a flow for a
+	// stream, less a margin for the path.
+	exchangeLimit = 1500 * time.Millisecond
+
+	// A stream opens with round trips until streamAge, then falls silent.
+	streamHello   = 520 * time.Millisecond
+	streamAge     = 3200 * time.Millisecond
+	streamReplies = 3
+
+	// checkMargin is how long after the last copy's due time and the largest
+	// RTT the check leaves.
+	checkMargin = 150 * time.Millisecond
+	checkRetry  = 250 * time.Millisecond
+	checkTries  = 8
+	// receiptPatience is how long after the check a receipt may take.
+	receiptPatience = 4 * time.Second
+)
+
+type phase uint8
+
+const (
+	phaseSetup    phase = iota // round trips before the order
+	phaseSilent                // the order is out, its burst awaited
+	phaseChecking              // no copy came in time: is the flow alive at all?
+	phaseJudging               // receipt or witnesses awaited
+	phaseOver
+)
+
+// trial is one mapping that is left silent for a gap.
+type trial struct {
+	e    *engine
+	rung *rung
+
+	flow   *flow
+	phase  phase
+	order  *order
+	tokens []wire.Token // in-flow, for exchange and stream
+
+	replies    int // round trips before the order
+	checkTry   int
+	checked    bool // the check was answered
+	remapped   bool
+	lateCopy   bool // a copy came after the check had left
+	judgeUntil time.Duration
+	certifyEnd time.Duration
+	looksDead  bool // everything but the witnesses says expired
+
+	outcome  results.Outcome
+	reason   results.Reason
+	measured time.Duration
+	bound    time.Duration
+
+	checkMapped wire.CheckReply
+}
+
+// begin opens the flow and brings it into its regime.
+func (t *trial) begin() {
+	t.flow = t.e.open(t)
+	switch t.rung.ladder.regime {
+	case results.Solitary:
+		t.send()
+	case results.Oneway:
+		t.e.send(t.flow, wire.Open{ID: wire.NewID()}.Encode())
+		t.e.after(openGap, t.send)
+	case results.Exchange:
+		t.hello()
+		t.e.after(exchangeLimit, t.setupFailed)
+	case results.Stream:
+		t.converse()
+	}
+}
+
+func (t *trial) hello() { t.e.send(t.flow, wire.Hello{ID: wire.NewID()}.Encode()) }
+
+// converse keeps a stream's round trips going. The pause before the order is
+// long enough for the last answer, so that the last packet is outbound.
+func (t *trial) converse() {
+	if t.phase != phaseSetup {
+		return
+	}
+	quiet := max(streamHello, t.e.path.max+checkMargin)
+	if age := t.e.now - t.flow.first; t.flow.sent == 0 || age+quiet <= streamAge {
+		t.hello()
+		t.e.after(streamHello, t.converse)
+		return
+	}
+	t.e.at(max(t.flow.first+streamAge, t.flow.last+quiet), func() {
+		if t.replies < streamReplies {
+			t.setupFailed()
+			return
+		}
+		t.send()
+	})
+}
+
+func (t *trial) setupFailed() {
+	if t.phase == phaseSetup {
+		t.finish(results.Inconclusive, results.ReasonSetupLost)
+	}
+}
+
+// send places the order, with which the silence begins.
+func (t *trial) send() {
+	if t.phase != phaseSetup {
+		return
+	}
+	tokens := t.tokens
+	if tokens == nil {
+		tokens = t.e.control.tokens.all()
+	}
+	copies, _ := t.e.path.copies()
+	t.phase = phaseSilent
+	t.order = t.e.orders.place(t, t.flow, tokens, t.rung.gap, burstSpread, min(copies, t.e.control.limits.MaxCopies))
+	t.e.at(t.checkTime(), t.checkOrJudge)
+}
+
+// checkTime is when no copy can be on its way any more.
+func (t *trial) checkTime() time.Duration {
+	return t.order.burstEnds() + t.e.path.maxRTT(t.e.now) + checkMargin
+}
+
+func (t *trial) received(r wire.Reply) {
+	switch r := r.(type) {
+	case wire.HelloReply:
+		t.greeted(r)
+	case wire.Burst:
+		t.copyArrived(r.Copy)
+	case wire.CheckReply:
+		if t.phase == phaseChecking {
+			t.checked = true
+			t.checkMapped = r
+			t.judge()
+		}
+	case wire.Refusal:
+		t.refused(r)
+	}
+}
+
+func (t *trial) greeted(r wire.HelloReply) {
+	if t.phase != phaseSetup {
+		if t.phase == phaseSilent {
+			// The mapping saw an inbound packet after the order: its silence
+			// is not the one that was meant.
+			t.finish(results.Inconclusive, results.ReasonSetupLost)
+		}
+		return
+	}
+	t.replies++
+	t.tokens = []wire.Token{r.Token}
+	t.e.control.tokens.extend(r.Mapped.Addr(), r.Token)
+	if t.rung.ladder.regime == results.Exchange {
+		if t.e.now-t.flow.first > exchangeLimit {
+			t.setupFailed()
+			return
+		}
+		t.send()
+	}
+}
+
+func (t *trial) refused(r wire.Refusal) {
+	if t.order == nil || r.ID != t.order.id {
+		return
+	}
+	t.e.refused(r)
+	t.finish(results.Inconclusive, results.ReasonRefused)
+}
+
+func (t *trial) failed(error) {
+	t.e.plan.pause(socketPause)
+	t.finish(results.Inconclusive, results.ReasonSocket)
+}
+
+func (t *trial) copyArrived(c wire.Copy) {
+	if t.order == nil || c.ID != t.order.id {
+		return
+	}
+	first := t.order.received == 0
+	t.order.received |= 1 << c.Index
+	t.order.arrived = true
+	switch {
+	case t.phase == phaseSilent && first:
+		// Whatever the verdict, this mapping lived through its silence.
+		t.e.witness(t.order.sentAt, t.e.now)
+	case t.phase >= phaseChecking && first:
+		t.lateCopy = true
+	}
+}
+
+func (t *trial) orderLost() {
+	if t.phase == phaseSilent && t.e.now < t.order.burstEnds() && t.order.received == 0 && !t.order.arrived {
+		t.finish(results.Inconclusive, results.ReasonOrderLost)
+		return
+	}
+	t.finish(results.Inconclusive, results.ReasonBurstUnconfirmed)
+}
+
+func (t *trial) burstSettled() {
+	if t.phase == phaseJudging {
+		t.judge()
+	}
+}
+
+// checkOrJudge follows the burst: where a copy came, the trial lived; where
+// none did, the flow is checked.
+func (t *trial) checkOrJudge() {
+	if t.phase != phaseSilent {
+		return
+	}
+	// RTTs may have grown since the check was planned.
+	if due := t.checkTime(); due > t.e.now {
+		t.e.at(due, t.checkOrJudge)
+		return
+	}
+	t.judgeUntil = t.e.now + receiptPatience
+	if t.order.received != 0 {
+		t.phase = phaseJudging
+		t.e.at(t.judgeUntil, t.judge)
+		t.judge()
+		return
+	}
+	t.phase = phaseChecking
+	t.check()
+}
+
+func (t *trial) check() {
+	if t.phase != phaseChecking {
+		return
+	}
+	if t.checkTry == checkTries {
+		t.finish(results.Inconclusive, results.ReasonCheckFailed)
+		return
+	}
+	t.checkTry++
+	t.e.send(t.flow, wire.Check{ID: wire.NewID()}.Encode())
+	t.e.after(max(checkRetry, t.e.path.maxRTT(t.e.now)*5/4), t.check)
+}
+
+// judge concludes as soon as the evidence is complete.
+func (t *trial) judge() {
+	if t.phase == phaseOver {
+		return
+	}
+	if t.phase == phaseChecking {
+		t.phase = phaseJudging
+		t.judgeUntil = t.e.now + receiptPatience
+		t.e.at(t.judgeUntil, t.judge)
+	}
+	o := t.order
+	if o.receipt == nil {
+		if t.e.now >= t.judgeUntil {
+			t.finish(results.Inconclusive, results.ReasonBurstUnconfirmed)
+		}
+		return
+	}
+	t.remapped = t.checked && o.receipt.From.IsValid() && o.receipt.From != t.checkMapped.Mapped
+	first, last, sent := o.sent()
+	switch {
+	case o.receipt.Duplicated:
+		t.finish(results.Inconclusive, results.ReasonDuplicated)
+	case t.lateCopy:
+		t.finish(results.Inconclusive, results.ReasonLateCopy)
+	case sent == 0:
+		t.finish(results.Inconclusive, results.ReasonBurstUnconfirmed)
+	case o.received != 0:
+		t.measured, t.bound = first, first
+		t.finish(results.Alive, results.ReasonNone)
+	case sent < o.copies || 2*o.beaconCount() <= o.copies:
+		t.finish(results.Inconclusive, results.ReasonBurstUnconfirmed)
+	case !t.e.path.burstTold(o.copies):
+		t.finish(results.Inconclusive, results.ReasonLoss)
+	default:
+		t.certify(last)
+	}
+}
+
+// certify waits until flows that lived cover the whole life of this one.
+func (t *trial) certify(last time.Duration) {
+	end := t.order.sentAt + last + max(t.e.path.maxRTT(t.order.sentAt), t.e.path.maxRTT(t.e.now))
+	if t.e.cover.covers(t.flow.first, end) {
+		t.measured = last
+		t.bound = end - t.order.sentAt
+		t.finish(results.Expired, results.ReasonNone)
+		return
+	}
+	if !t.looksDead {
+		t.looksDead = true
+		t.rung.suspected++
+		t.certifyEnd = t.e.now + t.e.sentinels.patience()
+		t.e.at(t.certifyEnd, t.judge)
+	}
+	if t.e.now >= t.certifyEnd {
+		t.finish(results.Inconclusive, results.ReasonUnwitnessed)
+	}
+}
+
+// finish ends the trial and tells the plan.
+func (t *trial) finish(outcome results.Outcome, reason results.Reason) {
+	if t.phase == phaseOver {
+		return
+	}
+	t.phase = phaseOver
+	t.outcome, t.reason = outcome, reason
+	t.e.orders.forget(t.order)
+	t.e.close(t.flow)
+	t.e.finished = append(t.e.finished, t)
+	t.e.plan.trialOver(t)
+}
+
+// result returns the trial as the record keeps it.
+func (t *trial) result() results.Trial {
+	r := results.Trial{
+		Regime: t.rung.ladder.regime, GapS: t.rung.gap.Seconds(),
+		Outcome: t.outcome, Reason: t.reason, Remapped: t.remapped,
+		StartedAt: t.e.start.Add(t.flow.first),
+	}
+	if t.outcome != results.Inconclusive {
+		r.MeasuredGapS, r.BoundS = t.measured.Seconds(), t.bound.Seconds()
+	}
+	if o := t.order; o != nil {
+		r.CopiesReceived, r.Beacons = o.copyCount(), o.beaconCount()
+		if o.receipt != nil {
+			_, _, r.CopiesSent = o.sent()
+		}
+	}
+	return r
+}
