@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/pion/stun/v3"
@@ -52,6 +53,25 @@ func (r QueryReply) Encode() []byte {
 	}
 	return m.Raw
 }
+
+// QueryReplySize returns the payload bytes of a QueryReply to addr with so many
+// receipts.
+func QueryReplySize(addr netip.Addr, receipts int) int {
+	size := queryReplyIPv6
+	if addr.Unmap().Is4() {
+		size = queryReplyIPv4
+	}
+	if receipts > 0 {
+		size += attributeHeader + receiptSize*receipts
+	}
+	return size
+}
+
+const (
+	attributeHeader = 4
+	queryReplyIPv4  = 88  // header 20, kind 8, address 12, token 24, boot 12, count 12
+	queryReplyIPv6  = 100 // its address takes 24
+)
 
 // Encode returns the datagram.
 func (r Refusal) Encode() []byte {

@@ -1,0 +1,219 @@
+package reflector
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/natprobe/natprobe/reflector/wire"
+)
+
+// plainRatio bounds the answer to a plain STUN request, in IP bytes out for IP
+// bytes in. RFC 8489's own Binding response over IPv6 needs 1.35.
+const plainRatio = 2.5
+
+// core holds every rule of the reflector and no socket. It is told what arrived
+// and when, and says what to send. It is not safe for concurrent use. Times are
+// monotonic; sockets that wait for each other may tell them slightly out of order.
+type core struct {
+	limits    Limits
+	advertise wire.Limits
+	minter    *wire.Minter
+	boot      wire.BootID
+	logger    *slog.Logger
+	start     time.Time // its monotonic reading is the zero of all durations here
+
+	natprobe *meter // packets of natprobe messages, by address
+	plain    *meter // plain STUN requests, by network
+	slots    *slots
+	sessions sessions
+	pending  map[group]int // orders due, by address and by network
+	done     []*order      // whose bursts have left, the earliest first
+	stats    Stats
+}
+
+func newCore(cfg Config, minter *wire.Minter, now time.Time) *core {
+	limits := cfg.Limits.withDefaults()
+	plain := limits.PPS
+	if plain != Unlimited {
+		plain *= plainShare
+	}
+	return &core{
+		limits:    limits,
+		advertise: limits.advertised(cfg.EgressGap),
+		minter:    minter,
+		boot:      wire.NewBootID(),
+		logger:    cfg.Logger,
+		start:     now,
+		natprobe:  newMeter(limits.PPS),
+		plain:     newMeter(plain),
+		slots:     newSlots(),
+		sessions:  newSessions(),
+		pending:   make(map[group]int),
+		stats:     Stats{Refused: make(map[wire.Code]uint64), RefusedLimit: make(map[wire.LimitKind]uint64)},
+	}
+}
+
+// port is a socket as the core knows it: something to name in what it returns.
+// The core neither reads nor writes.
+type port struct {
+	conn net.PacketConn
+	due  schedule // of the orders that arrived here
+	shut bool
+}
+
+// arrival is a datagram that a socket received.
+type arrival struct {
+	port *port
+	addr net.Addr // as the socket names the sender, to be given back to it
+	from netip.AddrPort
+	size int // IP bytes
+}
+
+// handle takes a datagram and returns the one to send back at once, or nil.
+func (c *core) handle(now time.Time, p *port, addr net.Addr, from netip.AddrPort, payload []byte) []byte {
+	c.expire(now)
+	c.stats.Received++
+	a := arrival{port: p, addr: addr, from: from, size: wire.IPBytes(from.Addr(), len(payload))}
+	if !answerable(from) {
+		c.stats.Foreign++
+		return nil
+	}
+	r, err := wire.ParseRequest(payload)
+	switch {
+	case errors.Is(err, wire.ErrMalformed):
+		c.stats.Malformed++
+	case err != nil:
+		c.stats.Foreign++
+		return nil
+	}
+	plain, isPlain := r.(wire.Binding)
+	if isPlain && err == nil {
+		return c.binding(now, a, plain)
+	}
+	id, kind := identify(r)
+	if !c.natprobe.allow(address(from.Addr()), c.since(now)) {
+		return c.refuse(a, wire.Refusal{
+			ID: id, Kind: kind, Code: wire.CodeQuota, Limit: wire.LimitRate, Value: uint32(c.limits.PPS),
+		})
+	}
+	switch r := r.(type) {
+	case wire.Hello:
+		return c.hello(now, a, r)
+	case wire.Check:
+		return c.check(a, r)
+	case wire.Open:
+		c.stats.Opens++
+		return nil
+	case wire.Query:
+		return c.query(now, a, r)
+	case wire.Order:
+		return c.order(now, a, r)
+	default: // what ParseRequest could only give a name
+		return c.refuse(a, wire.Refusal{ID: id, Code: wire.CodeBadRequest})
+	}
+}
+
+// since returns a moment as a monotonic duration.
+func (c *core) since(now time.Time) time.Duration { return now.Sub(c.start) }
+
+func identify(r wire.Request) (wire.ID, wire.Kind) {
+	switch r := r.(type) {
+	case wire.Hello:
+		return r.ID, wire.KindHello
+	case wire.Check:
+		return r.ID, wire.KindCheck
+	case wire.Open:
+		return r.ID, wire.KindOpen
+	case wire.Order:
+		return r.ID, wire.KindOrder
+	case wire.Query:
+		return r.ID, wire.KindQuery
+	case wire.Binding:
+		return r.ID, wire.KindNone
+	default:
+		return wire.ID{}, wire.KindNone
+	}
+}
+
+func (c *core) binding(now time.Time, a arrival, r wire.Binding) []byte {
+	c.stats.Plain++
+	if !c.plain.allow(network(a.from.Addr()), c.since(now)) {
+		c.stats.Silent++
+		return nil
+	}
+	reply := wire.BindingReply{ID: r.ID, Mapped: a.from}.Encode()
+	if len(r.Unknown) > 0 {
+		reply = wire.EncodeUnknown(r.ID, r.Unknown)
+		c.stats.Refused[wire.CodeUnknownAttribute]++
+	}
+	if float64(wire.IPBytes(a.from.Addr(), len(reply))) > plainRatio*float64(a.size) {
+		c.stats.Silent++
+		return nil
+	}
+	return reply
+}
+
+func (c *core) hello(now time.Time, a arrival, r wire.Hello) []byte {
+	c.stats.Hellos++
+	return c.answer(a, r.ID, wire.KindHello, wire.HelloReply{
+		ID: r.ID, Mapped: a.from, Token: c.minter.Mint(a.from.Addr(), now), Boot: c.boot, Limits: c.advertise,
+	}.Encode())
+}
+
+func (c *core) check(a arrival, r wire.Check) []byte {
+	c.stats.Checks++
+	return c.answer(a, r.ID, wire.KindCheck, wire.CheckReply{ID: r.ID, Mapped: a.from, Boot: c.boot}.Encode())
+}
+
+// answer returns a reply that its request has paid for, else the refusal that
+// says what would pay.
+func (c *core) answer(a arrival, id wire.ID, kind wire.Kind, reply []byte) []byte {
+	if wire.IPBytes(a.from.Addr(), len(reply)) <= a.size {
+		return reply
+	}
+	return c.unpaid(a, id, kind, len(reply))
+}
+
+// unpaid refuses a request of less than so many bytes of payload.
+func (c *core) unpaid(a arrival, id wire.ID, kind wire.Kind, needed int) []byte {
+	return c.refuse(a, wire.Refusal{
+		ID: id, Kind: kind, Code: wire.CodeBadRequest, Limit: wire.LimitPayment, Value: uint32(needed),
+	})
+}
+
+// refuse returns a refusal no larger than its request: without its token where
+// that is what it takes, or none at all.
+func (c *core) refuse(a arrival, r wire.Refusal) []byte {
+	if r.Kind == wire.KindOpen { // an indication is never answered
+		c.stats.Silent++
+		return nil
+	}
+	r.Boot = c.boot
+	c.stats.Refused[r.Code]++
+	if r.Limit != wire.LimitNone {
+		c.stats.RefusedLimit[r.Limit]++
+	}
+	if c.logger.Enabled(context.Background(), slog.LevelDebug) {
+		c.logger.Debug("refused", "code", int(r.Code), "limit", r.Limit.String(), "prefix", masked(a.from.Addr()).String())
+	}
+	for range 2 {
+		if reply := r.Encode(); wire.IPBytes(a.from.Addr(), len(reply)) <= a.size {
+			return reply
+		}
+		r.Token = wire.Token{}
+	}
+	c.stats.Silent++
+	return nil
+}
+
+// expire forgets what is old. It costs little where there is nothing to do.
+func (c *core) expire(now time.Time) {
+	at := c.since(now)
+	c.slots.expire(at)
+	c.expireOrders(at)
+	c.sessions.expire(at)
+}

@@ -1,0 +1,63 @@
+package reflector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+)
+
+// socketBuffer is the receive buffer in bytes that is asked for, so that a
+// second of a busy reflector's packets survives a pause of the process. The
+// system may grant less.
+const socketBuffer = 4 << 20
+
+// Listen opens a UDP socket on an IP address and port, as "192.0.2.1:3478" or
+// "[2001:db8::1]:3478". Without an address, as ":3478" or "[::]:3478", the
+// socket takes IPv4 and IPv6, "0.0.0.0:3478" IPv4 only; it then answers from
+// the address that was contacted, where the system can do that (Linux), and
+// fails elsewhere. Port 0 takes any free port.
+func Listen(ctx context.Context, address string) (net.PacketConn, error) {
+	conn, err := listen(ctx, address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %q: %w", address, err)
+	}
+	return conn, nil
+}
+
+func listen(ctx context.Context, address string) (net.PacketConn, error) {
+	if strings.HasPrefix(address, ":") {
+		address = "[::]" + address
+	}
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, errors.New("want IP:PORT, as 192.0.2.1:3478 or [2001:db8::1]:3478")
+	}
+	network := "udp" // both families, for an unspecified IPv6 address
+	switch {
+	case ap.Addr().Unmap().Is4():
+		network = "udp4"
+	case !ap.Addr().IsUnspecified():
+		network = "udp6"
+	}
+	var config net.ListenConfig
+	conn, err := config.ListenPacket(ctx, network, ap.String())
+	if err != nil {
+		return nil, err
+	}
+	udp, ok := conn.(*net.UDPConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("got a %T, want a UDP socket", conn), conn.Close())
+	}
+	_ = udp.SetReadBuffer(socketBuffer) // what the system grants will do
+	if !ap.Addr().Unmap().IsUnspecified() {
+		return udp, nil
+	}
+	wildcard, err := answering(udp)
+	if err != nil {
+		return nil, errors.Join(err, udp.Close())
+	}
+	return wildcard, nil
+}

@@ -1,0 +1,48 @@
+package reflector
+
+import (
+	"maps"
+
+	"github.com/natprobe/natprobe/reflector/wire"
+)
+
+// Stats is a snapshot of what a Reflector has done since it was made.
+type Stats struct {
+	// Datagrams that came in.
+	Received  uint64 // all of them
+	Foreign   uint64 // no STUN, empty, not a request, or from no single host
+	Malformed uint64 // STUN with broken natprobe attributes
+	Plain     uint64 // plain STUN Binding requests
+	Hellos    uint64
+	Checks    uint64
+	Opens     uint64
+	Queries   uint64
+	Orders    uint64
+
+	// What became of them.
+	Accepted     uint64                    // orders
+	Duplicates   uint64                    // orders that came again
+	Refused      map[wire.Code]uint64      // by STUN error code
+	RefusedLimit map[wire.LimitKind]uint64 // those that met a limit
+	Silent       uint64                    // refusals that would have been larger than their request, and what a meter dropped
+
+	// Departures.
+	Copies        uint64 // of bursts
+	CopiesFailed  uint64 // not sent: the socket refused, they were late, or the socket was shut
+	Beacons       uint64
+	BeaconsUnpaid uint64 // left out: no credit, no slot or no control flow
+	WriteErrors   uint64 // answers and beacons that the socket refused
+
+	// What it holds now.
+	Sessions   int
+	Pending    int // orders whose burst is due
+	Remembered int // orders whose burst has left
+}
+
+// snapshot returns the counters with what the core holds now.
+func (c *core) snapshot() Stats {
+	s := c.stats
+	s.Refused, s.RefusedLimit = maps.Clone(s.Refused), maps.Clone(s.RefusedLimit)
+	s.Sessions, s.Remembered = len(c.sessions.byID), len(c.done)
+	return s
+}
