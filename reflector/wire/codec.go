@@ -105,19 +105,25 @@ func addMapped(m *stun.Message, ap netip.AddrPort) {
 }
 
 func mapped(m *stun.Message) (netip.AddrPort, error) {
+	attr := stun.AttrXORMappedAddress
+	b, err := m.Get(attr)
 	var a stun.XORMappedAddress
-	if err := a.GetFrom(m); err != nil {
-		var plain stun.MappedAddress // RFC 5389 clients and servers may know this one only
-		if plain.GetFrom(m) != nil {
-			return netip.AddrPort{}, fmt.Errorf("%w: no mapped address: %w", ErrMalformed, err)
+	if err == nil {
+		err = a.GetFrom(m)
+	} else {
+		attr = stun.AttrMappedAddress // all that a server older than RFC 5389 has
+		if b, err = m.Get(attr); err == nil {
+			err = (*stun.MappedAddress)(&a).GetFrom(m)
 		}
-		a = stun.XORMappedAddress(plain)
+	}
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%w: no mapped address: %w", ErrMalformed, err)
 	}
 	ip, ok := netip.AddrFromSlice(a.IP)
-	if !ok || a.Port < 0 || a.Port > 65535 {
-		return netip.AddrPort{}, malformed(stun.AttrXORMappedAddress, len(a.IP))
+	if !ok || len(b) != 4+len(a.IP) {
+		return netip.AddrPort{}, malformed(attr, len(b))
 	}
-	return netip.AddrPortFrom(ip.Unmap(), uint16(a.Port)), nil
+	return netip.AddrPortFrom(ip.Unmap(), uint16(a.Port)), nil //nolint:gosec // 16 bits on the wire
 }
 
 func token(m *stun.Message) (t Token, err error) {

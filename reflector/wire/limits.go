@@ -60,17 +60,15 @@ func (l Limits) encode() []byte {
 	return b
 }
 
-func decodeLimits(b []byte) (Limits, error) {
-	if len(b) < limitsSize {
-		return Limits{}, malformed(attrLimits, len(b))
-	}
+// decodeLimits takes limitsSize bytes.
+func decodeLimits(b []byte) Limits {
 	return Limits{
 		MaxDelay:  time.Duration(binary.BigEndian.Uint16(b[0:])) * time.Second,
 		MaxCopies: int(b[2]),
 		Pending:   int(binary.BigEndian.Uint32(b[4:])),
 		PPS:       int(binary.BigEndian.Uint32(b[8:])),
 		EgressGap: time.Duration(binary.BigEndian.Uint16(b[12:])) * time.Second,
-	}, nil
+	}
 }
 
 func clamp16(d time.Duration) uint16 {

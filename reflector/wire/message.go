@@ -8,6 +8,9 @@ import (
 const (
 	// MaxCopies is the largest burst.
 	MaxCopies = 10
+	// MaxSpread is the longest time from a burst's first copy to its last. A
+	// receipt's offsets reach a little further.
+	MaxSpread = time.Second
 	// MaxTokens is how many tokens an order may carry: one for each external
 	// address that the prober has been seen at.
 	MaxTokens = 4
@@ -26,7 +29,8 @@ type Request interface{ isRequest() }
 type Binding struct {
 	ID ID
 	// Unknown lists the comprehension-required attributes that this package
-	// doesn't know. A server answers them with 420 (RFC 8489 section 6.3.1).
+	// doesn't know. A server answers them with 420 (RFC 8489 section 6.3.1). A
+	// natprobe request that carries one is parsed as a Binding too.
 	Unknown []uint16
 }
 
@@ -46,7 +50,7 @@ type Order struct {
 	Session SessionID
 	Tokens  []Token       // 1 to MaxTokens; one must be good for the order's source address
 	Delay   time.Duration // from the order's arrival to the first copy, whole milliseconds
-	Spread  time.Duration // from the first copy to the last, whole milliseconds
+	Spread  time.Duration // from the first copy to the last, whole milliseconds, 0 to MaxSpread
 	Copies  int           // 1 to MaxCopies
 	Size    int           // payload bytes to pad to; the least that pays is taken where it is larger
 }

@@ -107,7 +107,7 @@ func EncodeUnknown(id ID, unknown []uint16) []byte {
 	return m.Raw
 }
 
-// maxUnknown keeps a 420 response below the request that caused it.
+// maxUnknown bounds a 420 response, to 48 bytes of payload.
 const maxUnknown = 4
 
 func (c Code) reason() string {
@@ -196,6 +196,9 @@ func parseRefusal(m *stun.Message) (Reply, error) {
 	if err := e.GetFrom(m); err != nil {
 		return nil, fmt.Errorf("%w: no error code: %w", ErrMalformed, err)
 	}
+	if class := e.Code / 100; class < 3 || class > 6 { // RFC 8489 section 14.8
+		return nil, fmt.Errorf("%w: error code %d", ErrMalformed, e.Code)
+	}
 	k, err := kind(m)
 	if err != nil {
 		return nil, err
@@ -243,12 +246,14 @@ func parseSuccess(m *stun.Message) (Reply, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.Limits, err = decodeLimits(b)
-		return r, err
+		r.Limits = decodeLimits(b)
+		return r, nil
 	case KindCheck:
 		r := CheckReply{ID: m.TransactionID, Mapped: ap}
-		r.Boot, err = boot(m)
-		return r, err
+		if r.Boot, err = boot(m); err != nil {
+			return nil, err
+		}
+		return r, nil
 	case KindQuery:
 		return parseQueryReply(m, QueryReply{ID: m.TransactionID, Mapped: ap})
 	case KindNone:

@@ -108,10 +108,14 @@ func ParseRequest(b []byte) (Request, error) {
 	case err != nil:
 		return Binding{ID: m.TransactionID}, err
 	}
+	plain := parseBinding(m)
+	if len(plain.Unknown) > 0 {
+		return plain, nil
+	}
 	var r Request
 	switch k {
 	case KindNone:
-		r = parseBinding(m)
+		r = plain
 	case KindHello:
 		r = Hello{ID: m.TransactionID}
 	case KindCheck:
@@ -144,7 +148,8 @@ func parseBinding(m *stun.Message) Binding {
 func known(a stun.AttrType) bool {
 	switch a {
 	case stun.AttrUsername, stun.AttrRealm, stun.AttrNonce, stun.AttrMessageIntegrity,
-		stun.AttrMessageIntegritySHA256, stun.AttrPriority, stun.AttrUseCandidate:
+		stun.AttrMessageIntegritySHA256, stun.AttrPasswordAlgorithm, stun.AttrUserhash,
+		stun.AttrPriority, stun.AttrUseCandidate:
 		return true
 	default:
 		return false
@@ -177,7 +182,7 @@ func parseOrder(m *stun.Message) (Order, error) {
 	if len(r.Tokens) == 0 {
 		return r, malformed(attrToken, 0)
 	}
-	if r.Copies < 1 || r.Copies > MaxCopies {
+	if r.Copies < 1 || r.Copies > MaxCopies || r.Spread > MaxSpread {
 		return r, malformed(attrOrder, len(b))
 	}
 	return r, nil
