@@ -2,8 +2,8 @@ package reflector
 
 import (
 	"context"
-	"net/netip"
-	"sync"
+	"errors"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,108 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/natprobe/natprobe/reflector/wire"
-)
-
-// rig is a served reflector with one or more sockets in a bubble.
-type rig struct {
-	t         *testing.T
-	reflector *Reflector
-	conns     []*memConn
-
-	mu       sync.Mutex
-	captured [][]memPacket // by socket
-}
-
-// newRig serves a reflector until the test ends. It must run in a bubble.
-func newRig(t *testing.T, cfg Config, locals ...string) *rig {
-	t.Helper()
-	reflector, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &rig{t: t, reflector: reflector, captured: make([][]memPacket, len(locals))}
-	ctx, stop := context.WithCancel(t.Context())
-	var serving sync.WaitGroup
-	for i, local := range locals {
-		conn := newMemConn(local, func(p memPacket) {
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			g.captured[i] = append(g.captured[i], p)
-		})
-		g.conns = append(g.conns, conn)
-		serving.Go(func() {
-			if err := reflector.Serve(ctx, conn); err != nil {
-				t.Errorf("Serve: %v", err)
-			}
-		})
-	}
-	t.Cleanup(func() {
-		stop()
-		serving.Wait()
-	})
-	synctest.Wait()
-	return g
-}
-
-// take returns what socket i sent since it was last asked.
-func (g *rig) take(i int) []memPacket {
-	synctest.Wait()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	packets := g.captured[i]
-	g.captured[i] = nil
-	return packets
-}
-
-// ask sends a request to socket i and returns the one answer, or nil.
-func (g *rig) ask(i int, from netip.AddrPort, payload []byte) wire.Reply {
-	g.t.Helper()
-	g.conns[i].put(from, payload)
-	packets := g.take(i)
-	switch {
-	case len(packets) == 0:
-		return nil
-	case len(packets) > 1:
-		g.t.Fatalf("%d answers to one request", len(packets))
-	case packets[0].peer != from:
-		g.t.Fatalf("the answer went to %v, want %v", packets[0].peer, from)
-	}
-	return parse(g.t, packets[0].payload)
-}
-
-// token asks for a token for an address.
-func (g *rig) token(i int, from netip.AddrPort) wire.Token {
-	g.t.Helper()
-	r, ok := g.ask(i, from, wire.Hello{ID: wire.NewID()}.Encode()).(wire.HelloReply)
-	if !ok {
-		g.t.Fatalf("no answer to a hello from %v", from)
-	}
-	return r.Token
-}
-
-// query sends a query that must be answered.
-func (g *rig) query(i int, from netip.AddrPort, q wire.Query) wire.QueryReply {
-	g.t.Helper()
-	q.ID = wire.NewID()
-	got := g.ask(i, from, q.Encode())
-	r, ok := got.(wire.QueryReply)
-	if !ok {
-		g.t.Fatalf("query answered with %#v", got)
-	}
-	return r
-}
-
-// after lets fake time pass.
-func after(d time.Duration) { <-time.After(d) }
-
-// byValue compares addresses with ==, as their fields are their own business.
-var byValue = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
-
-var (
-	home    = netip.MustParseAddrPort("198.51.100.7:40000")
-	flow    = netip.MustParseAddrPort("198.51.100.7:40001")
-	serverA = "192.0.2.1:3478"
-	serverB = "192.0.2.2:3478"
 )
 
 // TestBurst is the reflector's job from hello to receipt.
@@ -166,6 +64,252 @@ func TestBurst(t *testing.T) {
 		want[1].ID = sent.Receipts[1].ID
 		if diff := cmp.Diff(want, sent.Receipts, byValue); diff != "" {
 			t.Errorf("receipts after the burst (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestSeveralSockets: a burst leaves through the socket that its order came to,
+// beacons through the control flow's.
+func TestSeveralSockets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, Config{}, serverA, serverB)
+		c := g.client(0, home)
+		o := c.order(5*time.Second, 2)
+		if r := g.ask(1, flow, o.Encode()); r != nil {
+			t.Fatalf("order answered with %#v", r)
+		}
+		after(6 * time.Second)
+		for i, want := range []wire.Reply{wire.Beacon{}, wire.Burst{}} {
+			packets := g.take(i)
+			if len(packets) != 2 {
+				t.Fatalf("socket %d sent %d packets, want 2", i, len(packets))
+			}
+			for _, p := range packets {
+				if got := parse(t, p.payload); !sameType(got, want) {
+					t.Errorf("socket %d sent %#v, want a %T", i, got, want)
+				}
+			}
+		}
+	})
+}
+
+func sameType(a, b wire.Reply) bool {
+	_, burstA := a.(wire.Burst)
+	_, burstB := b.(wire.Burst)
+	_, beaconA := a.(wire.Beacon)
+	_, beaconB := b.(wire.Beacon)
+	return burstA == burstB && beaconA == beaconB
+}
+
+// TestEarlierOrder: an order that is due before all others wakes the departures.
+func TestEarlierOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, Config{}, serverA)
+		c := g.client(0, home)
+		start := time.Now()
+		var want, got []time.Duration
+		for _, delay := range []time.Duration{40 * time.Second, 20 * time.Second, 30 * time.Second, 20 * time.Second, 0} {
+			c.g.conns[0].put(flow, c.order(delay, 1).Encode())
+		}
+		want = []time.Duration{0, 20 * time.Second, 20 * time.Second, 30 * time.Second, 40 * time.Second}
+		after(time.Minute)
+		for _, p := range g.take(0) {
+			if _, ok := parse(t, p.payload).(wire.Burst); ok {
+				got = append(got, p.at.Sub(start))
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("departures (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// serve runs Serve in the bubble and returns how it ended.
+func serve(ctx context.Context, r *Reflector, conn net.PacketConn) <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- r.Serve(ctx, conn) }()
+	synctest.Wait()
+	return done
+}
+
+// TestShutdown: Serve ends without an error, gives the socket back as it was,
+// and sends nothing more; the other socket goes on.
+func TestShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, Config{}, serverA)
+		var late []memPacket
+		lent := newMemConn(serverB, func(p memPacket) { late = append(late, p) })
+		ctx, stop := context.WithCancel(t.Context())
+		done := serve(ctx, g.reflector, lent)
+
+		c := g.client(0, home)
+		o := c.order(10*time.Second, 3)
+		lent.put(flow, o.Encode())
+		synctest.Wait()
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("Serve = %v, want nil", err)
+		}
+		if got := lent.readDeadline(); !got.IsZero() {
+			t.Errorf("the socket was left with the read deadline %v", got)
+		}
+		after(30 * time.Second)
+		if len(late) != 0 || len(g.take(0)) != 0 {
+			t.Errorf("packets left after the end of Serve: %v", late)
+		}
+		got := c.query(o.ID).Receipts
+		want := []wire.Receipt{{ID: o.ID, State: wire.StateSent, From: flow, Gaps: []time.Duration{wire.NotSent, wire.NotSent, wire.NotSent}}}
+		if diff := cmp.Diff(want, got, byValue); diff != "" {
+			t.Errorf("receipt of a dropped burst (-want +got):\n%s", diff)
+		}
+		if s := g.reflector.Stats(); s.Pending != 0 || s.CopiesFailed != 3 {
+			t.Errorf("stats = %+v, want nothing pending and 3 copies failed", s)
+		}
+	})
+}
+
+// TestControlSocketGone: where the control flow's socket is served no more, its
+// beacons stay away and the burst leaves.
+func TestControlSocketGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, Config{}, serverA)
+		answers := 0
+		lent := newMemConn(serverB, func(memPacket) { answers++ })
+		ctx, stop := context.WithCancel(t.Context())
+		done := serve(ctx, g.reflector, lent)
+		token, session := g.token(0, home), wire.NewSessionID()
+		lent.put(home, wire.Query{ID: wire.NewID(), Session: session, Token: token, Seq: 1}.Encode())
+		synctest.Wait()
+		o := wire.Order{ID: wire.NewID(), Session: session, Tokens: []wire.Token{token}, Delay: time.Second, Copies: 2, Size: 400}
+		if r := g.ask(0, flow, o.Encode()); r != nil {
+			t.Fatalf("order answered with %#v", r)
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		after(2 * time.Second)
+		if left := len(g.take(0)); left != 2 || answers != 1 {
+			t.Errorf("%d copies and %d answers left, want 2 and 1", left, answers)
+		}
+		if s := g.reflector.Stats(); s.BeaconsUnpaid != 2 {
+			t.Errorf("%d beacons were left out, want 2", s.BeaconsUnpaid)
+		}
+	})
+}
+
+func TestClosedSocket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, err := New(Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn := newMemConn(serverA, func(memPacket) {})
+		done := serve(t.Context(), r, conn)
+		conn.Close()
+		if err := <-done; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Serve = %v, want net.ErrClosed", err)
+		}
+
+		ctx, stop := context.WithCancel(t.Context())
+		conn = newMemConn(serverA, func(memPacket) {})
+		done = serve(ctx, r, conn)
+		stop()
+		conn.Close()
+		if err := <-done; err != nil {
+			t.Errorf("closed after the end of ctx: Serve = %v, want nil", err)
+		}
+	})
+}
+
+// flakyConn fails its first reads.
+type flakyConn struct {
+	*memConn
+	failures int
+}
+
+var errFlaky = errors.New("a peer's ICMP error")
+
+func (c *flakyConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	if c.failures > 0 {
+		c.failures--
+		return 0, nil, errFlaky
+	}
+	return c.memConn.ReadFrom(b)
+}
+
+// TestReadErrors: a few don't end Serve, an endless row of them does.
+func TestReadErrors(t *testing.T) {
+	for failures, want := range map[int]error{readFailures - 1: nil, readFailures: errFlaky} {
+		synctest.Test(t, func(t *testing.T) {
+			r, err := New(Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			answers := 0
+			conn := &flakyConn{newMemConn(serverA, func(memPacket) { answers++ }), failures}
+			conn.put(home, wire.Check{ID: wire.NewID()}.Encode())
+			ctx, stop := context.WithCancel(t.Context())
+			done := serve(ctx, r, conn)
+			after(10 * time.Minute)
+			stop()
+			if err := <-done; !errors.Is(err, want) {
+				t.Errorf("after %d failures: Serve = %v, want %v", failures, err, want)
+			}
+			if answered := answers == 1; answered != (want == nil) {
+				t.Errorf("after %d failures: %d answers", failures, answers)
+			}
+		})
+	}
+}
+
+// TestWriteErrors: a copy that the socket refuses is told as not sent, and has
+// no beacon, which would say that it left.
+func TestWriteErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, Config{}, serverA)
+		c := g.client(0, home)
+		o := c.order(time.Second, 2)
+		o.Spread = time.Second
+		c.place(flow, o)
+		g.conns[0].refuse(errors.New("no route"))
+		after(1500 * time.Millisecond)
+		g.conns[0].refuse(nil)
+		after(time.Second)
+		if left := len(g.take(0)); left != 2 {
+			t.Errorf("%d packets left, want the second copy and its beacon", left)
+		}
+		want := []time.Duration{wire.NotSent, 2 * time.Second}
+		if diff := cmp.Diff(want, c.query(o.ID).Receipts[0].Gaps); diff != "" {
+			t.Errorf("gaps (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestStall: what was due long ago stays, so that it can't leave all at once.
+func TestStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, Config{}, serverA)
+		c := g.client(0, home)
+		o := c.order(0, 2)
+		o.Delay, o.Spread = 10*time.Second, time.Second
+		p := &port{conn: g.conns[0], due: &heapSchedule{}}
+		now := time.Now()
+		g.reflector.mu.Lock()
+		defer g.reflector.mu.Unlock()
+		core := g.reflector.core
+		if reply := core.handle(now, p, net.UDPAddrFromAddrPort(flow), flow, o.Encode()); reply != nil {
+			t.Fatalf("order answered with %#v", parse(t, reply))
+		}
+		late := now.Add(11*time.Second + maxLateness)
+		d, ok := core.depart(late, p)
+		if !ok || d.index != 1 {
+			t.Fatalf("depart = %+v, %v, want the second copy", d, ok)
+		}
+		core.departed(late, d, 12*time.Second)
+		want := []time.Duration{wire.NotSent, 12 * time.Second}
+		if diff := cmp.Diff(want, d.order.gaps); diff != "" {
+			t.Errorf("gaps (-want +got):\n%s", diff)
 		}
 	})
 }

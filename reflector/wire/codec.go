@@ -84,7 +84,7 @@ func kind(m *stun.Message) (Kind, error) {
 // bytes and STUN aligns to four, so m may end up to three bytes above size.
 func pad(m *stun.Message, size int) {
 	if missing := size - len(m.Raw); missing > 0 {
-		m.Add(attrPadding, make([]byte, max(missing-4, 0)))
+		m.Add(attrPadding, make([]byte, (max(missing-attributeHeader, 0)+3)&^3))
 	}
 }
 
