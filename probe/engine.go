@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"syscall"
 	"time"
 
@@ -132,14 +131,14 @@ func (e *engine) take() []action {
 	return a
 }
 
-// end closes the run; what is in flight stays inconclusive.
+// end closes the run; what is in flight proves nothing and is dropped.
 func (e *engine) end(err error) {
 	if e.over {
 		return
 	}
 	e.err = err
-	for _, t := range slices.Clone(e.plan.inFlight) {
-		t.finish(results.Inconclusive, results.ReasonInterrupted)
+	for _, t := range e.plan.inFlight {
+		t.abandon()
 	}
 	e.over = true
 	e.effort.ElapsedS = e.now.Seconds()

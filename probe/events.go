@@ -99,13 +99,12 @@ func (e *engine) refused(r wire.Refusal) {
 			e.flowCap = fewer
 			e.event(results.ReasonRefused, fmt.Sprintf("the reflector grants %d pending orders: going on with %d flows at a time", r.Value, fewer), 0)
 		}
-	case wire.LimitSlot:
-		e.plan.pause(slotPause)
+	case wire.LimitSlot: // the rung tries again, a little later
 	case wire.LimitRate, wire.LimitMemory, wire.LimitSessions:
 		e.plan.pause(time.Second)
 	default:
 		if r.Code == wire.CodeUnknownSession {
-			e.plan.pause(slotPause) // the next query names the session again
+			e.plan.pause(refusedPause) // the next query names the session again
 		}
 	}
 }

@@ -35,30 +35,24 @@ func step(gap time.Duration, coarse float64) time.Duration {
 	return time.Duration(coarse * float64(max(rungStep, time.Duration(rungRatio*float64(gap)))))
 }
 
-// gaps returns the rungs from shortest to longest.
+// gaps returns the rungs from shortest to longest: a step apart at most, with
+// extra ones around known timers.
 func gaps(shortest, longest time.Duration, coarse float64) []time.Duration {
-	var list []time.Duration
-	for g := shortest; g < longest; g += step(g, coarse) {
-		list = append(list, g.Round(time.Millisecond))
-	}
-	list = append(list, longest)
 	var extra []time.Duration
 	for _, timer := range knownTimers() {
-		for _, g := range []time.Duration{timer - justUnder, timer + justOver} {
-			if g > shortest && g < longest {
-				extra = append(extra, g)
-			}
-		}
+		extra = append(extra, timer-justUnder, timer+justOver)
 	}
-	// An extra rung replaces a plain one that is nearly the same.
-	list = slices.DeleteFunc(list, func(g time.Duration) bool {
-		return g != shortest && g != longest && slices.ContainsFunc(extra, func(x time.Duration) bool {
-			return (g - x).Abs() < step(g, coarse)/3
-		})
-	})
-	list = append(list, extra...)
-	slices.Sort(list)
-	return slices.Compact(list)
+	extra = append(extra, longest)
+	var list []time.Duration
+	for g := shortest; g < longest; {
+		list = append(list, g)
+		next := g + step(g, coarse)
+		if i := slices.IndexFunc(extra, func(x time.Duration) bool { return x > g && x <= next }); i >= 0 {
+			next = extra[i]
+		}
+		g = next.Round(time.Millisecond)
+	}
+	return append(list, longest)
 }
 
 // rung is one gap of one regime.
@@ -112,8 +106,11 @@ func newLadder(regime results.Regime, shortest, longest time.Duration, coarse fl
 
 func (l *ladder) add(gap, base time.Duration) {
 	lead := orderBy
-	if l.regime == results.Stream {
+	switch l.regime {
+	case results.Stream:
 		lead -= streamAge
+	case results.Oneway: // its coarse steps cost time at the end
+		lead -= onewayLead
 	}
 	r := &rung{ladder: l, gap: gap, open: base + time.Duration(orderRatio*float64(gap)) + lead}
 	i, found := slices.BinarySearchFunc(l.rungs, gap, func(r *rung, g time.Duration) int { return int(r.gap - g) })
@@ -125,6 +122,7 @@ func (l *ladder) add(gap, base time.Duration) {
 const (
 	orderRatio = 0.03
 	orderBy    = 3400 * time.Millisecond
+	onewayLead = 1500 * time.Millisecond
 )
 
 func (l *ladder) record(t *trial) {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/natprobe/natprobe/reflector/wire"
 	"github.com/natprobe/natprobe/results"
 )
 
@@ -12,7 +13,10 @@ const (
 	// is at its upper bound.
 	burstOdds = 1e-5
 	minCopies = 3
-	maxCopies = 10
+	maxCopies = wire.MaxCopies
+	// lossMargin is by how much the loss bound may still grow until a burst is
+	// judged.
+	lossMargin = 1.3
 
 	// rttWindow is how far around a moment round-trip times are looked at.
 	rttWindow = 3 * time.Second
@@ -64,14 +68,14 @@ func (p *path) maxRTT(at time.Duration) time.Duration {
 func (p *path) outbound() results.Loss { return results.NewLoss(p.outLost, p.outSent) }
 func (p *path) inbound() results.Loss  { return results.NewLoss(p.inLost, p.inSent) }
 
-// copies returns how many copies a burst needs, and whether that many suffice.
-func (p *path) copies() (n int, enough bool) {
-	upper := p.inbound().Upper95
+// copies returns how many copies a burst needs. The loss that judges a burst
+// is measured until its end, and may turn out somewhat higher than now.
+func (p *path) copies() int {
+	upper := p.inbound().Upper95 * lossMargin
 	if upper >= 1 {
-		return maxCopies, false
+		return maxCopies
 	}
-	need := math.Ceil(math.Log(burstOdds) / math.Log(upper))
-	return int(min(max(need, minCopies), maxCopies)), need <= maxCopies
+	return int(min(max(math.Ceil(math.Log(burstOdds)/math.Log(upper)), minCopies), maxCopies))
 }
 
 // burstTold reports whether a lost burst of n copies is too unlikely to

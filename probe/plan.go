@@ -13,14 +13,14 @@ const (
 	// idlePace is how often the plan looks when there is nothing to start.
 	idlePace = 100 * time.Millisecond
 	// earliest is how long before its due time a rung may start.
-	earliest = 2500 * time.Millisecond
+	earliest = 1500 * time.Millisecond
 	// sentinelLead lets sentinels fall silent before the first trial opens.
 	sentinelLead = 450 * time.Millisecond
 	// setupRetry is the pause before a rung that failed to start is tried again.
 	setupRetry = 100 * time.Millisecond
 
-	socketPause = 500 * time.Millisecond
-	slotPause   = 300 * time.Millisecond
+	socketPause  = 500 * time.Millisecond
+	refusedPause = 300 * time.Millisecond
 
 	// confirmations is how many trials above the longest alive must expire.
 	confirmations = 2
@@ -80,7 +80,7 @@ func (e *engine) started() {
 
 func (p *plan) tick() {
 	next := idlePace
-	if p.e.now >= p.paused && !p.e.control.outage && p.e.mappings() < p.e.flowCap {
+	if p.e.now >= p.paused && !p.e.control.outage && p.e.mappings()+1 < p.e.flowCap {
 		if r := p.pick(); r != nil {
 			p.start(r)
 			next = pace
@@ -136,9 +136,7 @@ func (p *plan) start(r *rung) {
 
 // trialOver takes a trial that ended, and ends the run with the last bracket.
 func (p *plan) trialOver(t *trial) {
-	if i := slices.Index(p.inFlight, t); i >= 0 {
-		p.inFlight = slices.Delete(p.inFlight, i, i+1)
-	}
+	p.inFlight = slices.DeleteFunc(p.inFlight, func(other *trial) bool { return other == t })
 	r, l := t.rung, t.rung.ladder
 	r.active--
 	if t.looksDead {
@@ -154,11 +152,12 @@ func (p *plan) trialOver(t *trial) {
 	default:
 		r.setups++
 		r.retryAt = p.e.now + setupRetry
+		if t.reason == results.ReasonRefused {
+			r.retryAt = p.e.now + refusedPause // its slot is full at that time
+		}
 	}
 	l.record(t)
-	if t.reason != results.ReasonInterrupted {
-		p.review()
-	}
+	p.review()
 }
 
 // wholeGap reports whether an inconclusive trial's own evidence failed, after
@@ -178,7 +177,9 @@ func (p *plan) review() {
 	all := true
 	for _, l := range p.ladders {
 		if !l.stands && !p.dispute(l) && p.bracketStands(l) {
-			l.stands = !p.refine(l)
+			if l.stands = !p.refine(l); l.stands {
+				p.abandon(l)
+			}
 		}
 		all = all && l.stands
 	}
@@ -187,6 +188,18 @@ func (p *plan) review() {
 	}
 	p.e.complete = true
 	p.e.end(nil)
+}
+
+// abandon drops the trials of a regime that needs no more.
+func (p *plan) abandon(l *ladder) {
+	p.inFlight = slices.DeleteFunc(p.inFlight, func(t *trial) bool {
+		if t.rung.ladder != l {
+			return false
+		}
+		t.abandon()
+		t.rung.active--
+		return true
+	})
 }
 
 // dispute arranges repeats where an expiry lies below a gap that lived, and
@@ -238,6 +251,8 @@ func (l *ladder) disputed() []*rung {
 // can be learned.
 func (p *plan) bracketStands(l *ladder) bool {
 	top, expired := l.top(), 0
+	narrow := l.narrow()
+	openBelow, openAbove := false, false
 	var first *rung
 	for _, r := range l.rungs {
 		if r.gap <= top {
@@ -247,34 +262,46 @@ func (p *plan) bracketStands(l *ladder) bool {
 			first = r
 		}
 		open := r.active > 0 || l.wants(r, top, expired)
+		openBelow = openBelow || open && first == nil
+		openAbove = openAbove || open
 		expired += r.expired
-		if open && expired < confirmations {
-			return false
+		if expired >= confirmations && (narrow || !openBelow) {
+			return true
 		}
 	}
-	if first != nil && expired < confirmations && !first.exhausted() {
-		if first.active == 0 {
-			first.repeats = 1 // no longer gap is left to confirm with
-		}
+	if first != nil && !openAbove && expired < confirmations && !first.exhausted() {
+		first.repeats = 1 // no longer gap is left to confirm with
 		return false
 	}
-	return true
+	return !openAbove
+}
+
+// target returns how wide a bracket may be.
+func (l *ladder) target() time.Duration {
+	target := max(targetWidth, time.Duration(targetRatio*float64(l.lower())))
+	if l.regime == results.Oneway {
+		target = time.Duration(onewayCoarse * float64(target))
+	}
+	return target
+}
+
+// narrow reports whether the bracket has its target's width.
+func (l *ladder) narrow() bool {
+	return l.lower() > 0 && l.upper() > 0 && l.upper()-l.lower() <= l.target()
 }
 
 // refine adds a round of rungs inside a bracket that is too wide, and reports
 // whether it did.
 func (p *plan) refine(l *ladder) bool {
 	lower, upper := l.lower(), l.upper()
-	target := max(targetWidth, time.Duration(targetRatio*float64(lower)))
 	coarse := 1.0
 	if l.regime == results.Oneway {
 		coarse = onewayCoarse
-		target *= onewayCoarse
 	}
 	if p.firstBrackets() && p.e.effort.FirstBracketS == 0 {
 		p.e.effort.FirstBracketS = p.e.now.Seconds()
 	}
-	if upper == 0 || lower == 0 || upper-lower <= target || l.rounds == maxRounds || l.assess.Lifetime.Shape == results.Band {
+	if upper == 0 || lower == 0 || l.narrow() || l.rounds == maxRounds || l.assess.Lifetime.Shape == results.Band {
 		return false
 	}
 	before := len(l.rungs)
@@ -317,6 +344,17 @@ func (p *plan) certain() time.Duration {
 		}
 	}
 	return max(least, 0)
+}
+
+// proven returns how long mappings of a regime are proven to live; 0 where
+// that is not known.
+func (p *plan) proven(regime results.Regime) time.Duration {
+	for _, l := range p.ladders {
+		if l.regime == regime {
+			return l.lower()
+		}
+	}
+	return 0
 }
 
 // longestLifetime returns how long a mapping may outlive its flow, as far as

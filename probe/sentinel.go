@@ -1,33 +1,37 @@
 package probe
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"github.com/natprobe/natprobe/reflector/wire"
+	"github.com/natprobe/natprobe/results"
 )
 
 const (
-	// sentinelCount keeps, with loss too, more than one sentinel silent at any
+	// sentinelCount keeps, with loss too, several sentinels silent at any
 	// moment.
 	sentinelCount  = 4
 	sentinelSpread = 100 * time.Millisecond
-	// A sentinel's gap grows with the run: an expiry waits for the next
-	// sentinel to report, and that may take longer when lifetimes are long.
+	// A sentinel's gap follows the longest lifetime proven: an expiry waits
+	// for the next sentinel to report, and that may take longer where
+	// lifetimes are long.
 	sentinelMinGap = time.Second
-	sentinelMaxGap = 5 * time.Second
-	sentinelGrowth = 25 // a gap of elapsed / 25
-	// sentinelShare is how much of the longest lifetime proven for every
-	// regime a sentinel's gap may take.
+	sentinelMaxGap = 6 * time.Second
+	sentinelTenth  = 10 // a gap of the longest proven lifetime / 10
+	// sentinelShare is how much of its regime's proven lifetime a sentinel's
+	// gap may take.
 	sentinelShare = 0.6
-	// sentinelDouble is the loss from which a sentinel sends its order twice.
-	sentinelDouble = 0.05
-	orderApart     = 120 * time.Millisecond
+	// sentinelJitter keeps the sentinels from falling into step, ±.
+	sentinelJitter = 0.15
+	sentinelRetry  = time.Second
 )
 
 // sentinels are flows that always sit in a gap that no timer explains. While
 // they live, the NAT kept its state; when they die together, it lost it.
 type sentinels struct {
 	e    *engine
+	rng  *rand.Rand
 	list []*sentinel
 	// limit is the gap above which sentinels died although the NAT kept its
 	// state.
@@ -37,6 +41,11 @@ type sentinels struct {
 func (s *sentinels) init(e *engine) {
 	s.e = e
 	s.limit = sentinelMaxGap
+	seed := e.cfg.Seed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	s.rng = rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // staggers packets, keeps no secret
 }
 
 // begin opens the sentinels, staggered over one gap.
@@ -44,24 +53,27 @@ func (s *sentinels) begin() {
 	for i := range sentinelCount {
 		one := &sentinel{e: s.e}
 		s.list = append(s.list, one)
-		s.e.after(time.Duration(i)*sentinelMinGap/sentinelCount, one.open)
+		s.e.after(time.Duration(i)*sentinelMinGap/sentinelCount, one.rest)
 	}
 }
 
-// gap returns the silence of a sentinel that begins now.
-func (s *sentinels) gap() time.Duration {
-	g := min(max(s.e.now/sentinelGrowth, sentinelMinGap), s.limit)
-	if proven := s.e.plan.certain(); proven > 0 {
-		g = min(g, max(time.Duration(float64(proven)*sentinelShare), min(sentinelMinGap, s.limit)))
-	} else {
-		g = min(g, sentinelMinGap)
-	}
-	return g
+// gap returns the next silence of a sentinel, and whether it sits on a mapping
+// of its own in the solitary regime. Otherwise it stays on one that has
+// conversed, and so in the stream regime. The regime that lives longer makes
+// the better witness.
+func (s *sentinels) gap() (gap time.Duration, solitary bool) {
+	single, stream := s.e.plan.proven(results.Solitary), s.e.plan.proven(results.Stream)
+	solitary = single > stream
+	longest := max(single, stream)
+	gap = min(longest/sentinelTenth, time.Duration(sentinelShare*float64(longest)), sentinelMaxGap)
+	gap = min(max(gap, sentinelMinGap), s.limit)
+	return time.Duration(float64(gap) * (1 - sentinelJitter + 2*sentinelJitter*s.rng.Float64())), solitary
 }
 
 // patience is how long after an expiry its witnesses may take to report.
 func (s *sentinels) patience() time.Duration {
-	return 2*s.gap() + 2*s.e.path.max + 3*time.Second
+	gap, _ := s.gap()
+	return 2*gap + 2*s.e.path.max + 3*time.Second
 }
 
 // died takes the death of one. Where no other flow lived at that time and a
@@ -69,8 +81,8 @@ func (s *sentinels) patience() time.Duration {
 func (s *sentinels) died(one *sentinel) {
 	dead := one.silence
 	if s.e.cover.covers(dead.from, dead.to) {
-		// Another flow lived through it all: the gap is too long for this one.
-		s.limit = max(dead.to-dead.from-s.e.path.max, 2*minGapStep) / 2
+		// Another flow lived through it all: the gap was too long for this one.
+		s.limit = max((dead.to-dead.from)/2, sentinelMinGap/4)
 		return
 	}
 	for _, other := range s.list {
@@ -88,141 +100,118 @@ func (s *sentinels) died(one *sentinel) {
 	}
 }
 
-const minGapStep = 250 * time.Millisecond
-
-// sentinel is one such flow. It is a trial without a question: it repeats its
-// order on the same mapping as long as it lives.
+// sentinel is one such flow: a trial without a question, repeated.
 type sentinel struct {
-	e       *engine
-	flow    *flow
-	token   wire.Token
-	cycle   int // counts its orders; late timers of earlier ones do nothing
-	orders  []*order
-	silence span // of the latest death
-	deaths  int
+	e        *engine
+	flow     *flow // nil: to be opened
+	solitary bool
+	token    wire.Token // in-flow, for the stream regime
+	cycle    int        // counts silences; timers of earlier ones do nothing
+	order    *order
+	silence  span // of the latest death
+	deaths   int  // since it last lived
 }
 
-func (s *sentinel) open() {
+// later runs fn after d, unless another cycle has begun by then.
+func (s *sentinel) later(d time.Duration, fn func()) {
+	cycle := s.cycle
+	s.e.after(d, func() {
+		if s.cycle == cycle {
+			fn()
+		}
+	})
+}
+
+// rest begins the next silence.
+func (s *sentinel) rest() {
+	s.cycle++
+	s.e.orders.forget(s.order)
+	s.order = nil
+	gap, solitary := s.e.sentinels.gap()
+	if solitary || s.solitary {
+		s.leave() // a solitary mapping is good for one silence
+	}
+	s.solitary = solitary
+	if s.flow == nil {
+		s.flow = s.e.open(s)
+	}
+	tokens := s.e.control.tokens.all()
+	if !solitary {
+		if s.token == (wire.Token{}) {
+			s.greet()
+			return
+		}
+		tokens = append([]wire.Token{s.token}, tokens...)
+	}
+	copies := min(s.e.path.copies(), s.e.control.limits.MaxCopies)
+	s.order = s.e.orders.place(s, s.flow, tokens[:min(len(tokens), wire.MaxTokens)], gap, sentinelSpread, copies)
+	s.later(gap+sentinelSpread+s.e.path.maxRTT(s.e.now)+checkMargin, s.overdue)
+}
+
+// leave closes the flow; the next silence is on a new one.
+func (s *sentinel) leave() {
 	if s.flow != nil {
 		s.e.close(s.flow)
 	}
-	s.flow = s.e.open(s)
+	s.flow = nil
 	s.token = wire.Token{}
-	s.cycle++
-	s.greet(s.cycle)
 }
 
-func (s *sentinel) greet(cycle int) {
-	if s.cycle != cycle {
-		return
-	}
+func (s *sentinel) greet() {
 	s.e.send(s.flow, wire.Hello{ID: wire.NewID()}.Encode())
-	s.e.after(helloRetry, func() { s.greet(cycle) })
+	s.later(helloRetry, s.greet)
 }
 
-// rest places the order with which the next silence begins.
-func (s *sentinel) rest() {
-	s.cycle++
-	cycle := s.cycle
-	s.drop()
-	gap := s.e.sentinels.gap()
-	s.place(gap)
-	if s.e.path.outbound().Upper95 > sentinelDouble {
-		s.e.after(orderApart, func() {
-			if s.cycle == cycle {
-				s.place(gap)
-			}
-		})
-	}
-	s.e.after(gap+orderApart+sentinelSpread, func() { s.overdue(cycle) })
-}
-
-func (s *sentinel) place(gap time.Duration) {
-	copies, _ := s.e.path.copies()
-	copies = min(max(copies/2, 2), s.e.control.limits.MaxCopies)
-	tokens := append([]wire.Token{s.token}, s.e.control.tokens.all()...)
-	s.orders = append(s.orders, s.e.orders.place(s, s.flow, tokens[:min(len(tokens), wire.MaxTokens)], gap, sentinelSpread, copies))
-}
-
-func (s *sentinel) drop() {
-	for _, o := range s.orders {
-		s.e.orders.forget(o)
-	}
-	s.orders = nil
-}
-
-// overdue follows a burst of which nothing came, and waits for its receipt.
-func (s *sentinel) overdue(cycle int) {
-	if s.cycle != cycle {
+// overdue follows a burst of which nothing came. Dead is who got no copy of a
+// burst that left, while the control flow got its beacons; else nothing is
+// known, and the next silence begins.
+func (s *sentinel) overdue() {
+	o := s.order
+	if o.receipt == nil && s.e.now < o.burstEnds()+sentinelRetry {
+		s.later(askAgain, s.overdue)
 		return
 	}
-	wait := s.e.path.maxRTT(s.e.now) + checkMargin
-	s.e.after(wait+2*askAgain, func() { s.conclude(cycle) })
-}
-
-// conclude tells death from loss: dead is who got no copy of a burst that
-// left, while the control flow got its beacons.
-func (s *sentinel) conclude(cycle int) {
-	if s.cycle != cycle {
-		return
-	}
-	for _, o := range s.orders {
-		if o.receipt == nil || 2*o.beaconCount() < o.copies {
-			continue
-		}
+	if o.receipt != nil && 2*o.beaconCount() > o.copies && s.e.path.burstTold(o.copies) {
 		_, last, _ := o.sent()
 		s.silence = span{o.sentAt, o.sentAt + last}
 		s.deaths++
+		s.leave()
 		s.e.sentinels.died(s)
-		s.open()
-		return
 	}
-	s.rest() // lost, or not confirmed: nothing is known
+	s.rest()
 }
 
 func (s *sentinel) received(r wire.Reply) {
 	switch r := r.(type) {
 	case wire.HelloReply:
-		if s.token == (wire.Token{}) {
+		if s.order == nil {
 			s.token = r.Token
 			s.e.control.tokens.extend(r.Mapped.Addr(), r.Token)
 			s.rest()
 		}
 	case wire.Burst:
-		for _, o := range s.orders {
-			if o.id == r.ID {
-				s.deaths = 0
-				s.e.witness(s.flow.last, s.e.now)
-				s.rest()
-				return
-			}
+		if s.order != nil && s.order.id == r.ID {
+			s.deaths = 0
+			s.e.witness(s.order.sentAt, s.e.now)
+			s.rest()
 		}
 	case wire.Refusal:
-		if r.Token != (wire.Token{}) {
-			s.token = r.Token
-		}
 		s.e.refused(r)
 		s.cycle++
-		cycle := s.cycle
-		s.e.after(sentinelMinGap, func() {
-			if s.cycle == cycle {
-				s.rest()
-			}
-		})
+		s.leave()
+		s.later(sentinelRetry/4, s.rest)
 	}
 }
 
 func (s *sentinel) failed(error) {
 	s.cycle++
-	cycle := s.cycle
-	s.e.after(time.Second, func() {
-		if s.cycle == cycle {
-			s.open()
-		}
-	})
+	s.leave()
+	s.later(sentinelRetry, s.rest)
 }
 
-func (s *sentinel) orderLost()    {}
+// orderLost begins again at once: a sentinel that is not silent sees nothing.
+func (s *sentinel) orderLost() { s.rest() }
+
 func (s *sentinel) burstSettled() {}
 
 // witness records that a mapping was silent from one time to another and

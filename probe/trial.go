@@ -125,7 +125,7 @@ func (t *trial) send() {
 	if tokens == nil {
 		tokens = t.e.control.tokens.all()
 	}
-	copies, _ := t.e.path.copies()
+	copies := t.e.path.copies()
 	t.phase = phaseSilent
 	t.order = t.e.orders.place(t, t.flow, tokens, t.rung.gap, burstSpread, min(copies, t.e.control.limits.MaxCopies))
 	t.e.at(t.checkTime(), t.checkOrJudge)
@@ -315,12 +315,17 @@ func (t *trial) finish(outcome results.Outcome, reason results.Reason) {
 	if t.phase == phaseOver {
 		return
 	}
-	t.phase = phaseOver
+	t.abandon()
 	t.outcome, t.reason = outcome, reason
-	t.e.orders.forget(t.order)
-	t.e.close(t.flow)
 	t.e.finished = append(t.e.finished, t)
 	t.e.plan.trialOver(t)
+}
+
+// abandon ends the trial without a result.
+func (t *trial) abandon() {
+	t.phase = phaseOver
+	t.e.orders.forget(t.order)
+	t.e.close(t.flow)
 }
 
 // result returns the trial as the record keeps it.
