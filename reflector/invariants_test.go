@@ -69,6 +69,9 @@ func (h *hostile) send(from *host, payload []byte) {
 	for _, p := range h.g.take(0) {
 		if !plain {
 			h.book(p)
+			if out := wire.IPBytes(from.addr, len(p.payload)); isAnswer(p) && (p.peer != source || out > size) {
+				h.t.Fatalf("%d bytes from %v: %d bytes to %v", size, source, out, p.peer)
+			}
 			continue
 		}
 		from.answers++
@@ -77,6 +80,9 @@ func (h *hostile) send(from *host, payload []byte) {
 		}
 	}
 }
+
+// isAnswer says whether a packet is no indication.
+func isAnswer(p memPacket) bool { return p.payload[0]&1 != 0 }
 
 // book takes a natprobe message that the reflector sent.
 func (h *hostile) book(p memPacket) {

@@ -239,6 +239,10 @@ func TestUnpaidBeacons(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, Config{}, serverA)
 		c := g.client(0, home)
+		request := len(wire.Query{Session: c.session, Token: c.token}.Encode())
+		if got, want := g.reflector.core.sessions.byID[c.session].credit, request-wire.QueryReplySize(home.Addr(), 0); got != want {
+			t.Errorf("credit after one query = %d, want %d", got, want)
+		}
 		o := c.order(time.Second, 10)
 		o.Size = wire.OrderSize(10, false, false)
 		c.place(flow, o)

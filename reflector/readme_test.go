@@ -1,0 +1,44 @@
+package reflector
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// thousands writes a number as the guide does.
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	if n >= 1000 {
+		return s[:len(s)-3] + "," + s[len(s)-3:]
+	}
+	return s
+}
+
+// TestGuideTellsTheLimits compares the operator's guide with the code.
+func TestGuideTellsTheLimits(t *testing.T) {
+	page, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{
+		fmt.Sprintf("| longest delay | %d min |", DefaultMaxDelay/time.Minute),
+		fmt.Sprintf("| copies in a burst | %d |", DefaultMaxCopies),
+		fmt.Sprintf("| orders pending | %s an address, %s a network |", thousands(DefaultPending), thousands(DefaultPending*prefixShare)),
+		fmt.Sprintf("| packets received | %d/s an address; plain STUN %s/s a network |", DefaultPPS, thousands(DefaultPPS*plainShare)),
+		fmt.Sprintf("| packets due in any second | %d to an address, %d to a network |", DefaultSlotAddress, DefaultSlotPrefix),
+		fmt.Sprintf("| orders in memory | %s,", thousands(DefaultOrders)),
+		fmt.Sprintf("| sessions (running probers) | %s; %d an address, %d a network |",
+			thousands(DefaultSessions), sessionsPerAddress, sessionsPerAddress*prefixShare),
+		fmt.Sprintf("(default %d)", DefaultPPS),
+		fmt.Sprintf("(%d minutes after they fall silent)", sessionIdle/time.Minute),
+		fmt.Sprintf("(%d minute after the burst)", receiptLifetime/time.Minute),
+	} {
+		if !strings.Contains(string(page), row) {
+			t.Errorf("README.md doesn't say: %s", row)
+		}
+	}
+}
