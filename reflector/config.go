@@ -83,20 +83,20 @@ type Config struct {
 // Validate names the field that is out of its range.
 func (c Config) Validate() error {
 	if n := len(c.Secret); n > 0 && n < wire.MinSecret {
-		return fmt.Errorf("Secret has %d bytes, want at least %d", n, wire.MinSecret)
+		return fmt.Errorf("config: Secret has %d bytes, want at least %d", n, wire.MinSecret)
 	}
 	if c.EgressGap < 0 || c.EgressGap > maxDelay || c.EgressGap%time.Second != 0 {
-		return fmt.Errorf("EgressGap is %v, want whole seconds from 0 to %v", c.EgressGap, maxDelay)
+		return fmt.Errorf("config: EgressGap is %v, want whole seconds from 0 to %v", c.EgressGap, maxDelay)
 	}
 	return c.Limits.validate()
 }
 
 func (l Limits) validate() error {
 	if d := l.MaxDelay; d != 0 && (d < time.Second || d > maxDelay || d%time.Second != 0) {
-		return fmt.Errorf("Limits.MaxDelay is %v, want whole seconds from 1s to %v", d, maxDelay)
+		return fmt.Errorf("config: Limits.MaxDelay is %v, want whole seconds from 1s to %v", d, maxDelay)
 	}
 	if l.MaxCopies < 0 || l.MaxCopies > wire.MaxCopies {
-		return fmt.Errorf("Limits.MaxCopies is %d, want 1 to %d", l.MaxCopies, wire.MaxCopies)
+		return fmt.Errorf("config: Limits.MaxCopies is %d, want 1 to %d", l.MaxCopies, wire.MaxCopies)
 	}
 	for _, f := range []struct {
 		name       string
@@ -110,7 +110,7 @@ func (l Limits) validate() error {
 		{"Sessions", l.Sessions, 0},
 	} {
 		if f.value < f.low || f.value > 1<<30 {
-			return fmt.Errorf("Limits.%s is %d, want %d to %d", f.name, f.value, f.low, 1<<30)
+			return fmt.Errorf("config: Limits.%s is %d, want %d to %d", f.name, f.value, f.low, 1<<30)
 		}
 	}
 	return nil

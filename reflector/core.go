@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"time"
@@ -97,7 +98,7 @@ func (c *core) handle(now time.Time, p *port, addr net.Addr, from netip.AddrPort
 	id, kind := identify(r)
 	if !c.natprobe.allow(address(from.Addr()), c.since(now)) {
 		return c.refuse(a, wire.Refusal{
-			ID: id, Kind: kind, Code: wire.CodeQuota, Limit: wire.LimitRate, Value: uint32(c.limits.PPS),
+			ID: id, Kind: kind, Code: wire.CodeQuota, Limit: wire.LimitRate, Value: limitValue(c.limits.PPS),
 		})
 	}
 	switch r := r.(type) {
@@ -181,9 +182,12 @@ func (c *core) answer(a arrival, id wire.ID, kind wire.Kind, reply []byte) []byt
 // unpaid refuses a request of less than so many bytes of payload.
 func (c *core) unpaid(a arrival, id wire.ID, kind wire.Kind, needed int) []byte {
 	return c.refuse(a, wire.Refusal{
-		ID: id, Kind: kind, Code: wire.CodeBadRequest, Limit: wire.LimitPayment, Value: uint32(needed),
+		ID: id, Kind: kind, Code: wire.CodeBadRequest, Limit: wire.LimitPayment, Value: limitValue(needed),
 	})
 }
+
+// limitValue returns a limit as a refusal carries it.
+func limitValue(n int) uint32 { return uint32(min(max(int64(n), 0), math.MaxUint32)) }
 
 // refuse returns a refusal no larger than its request: without its token where
 // that is what it takes, or none at all.

@@ -280,7 +280,7 @@ func TestConfigValidate(t *testing.T) {
 		switch {
 		case tt.field == "" && err != nil:
 			t.Errorf("%+v: %v", tt.cfg, err)
-		case tt.field != "" && (err == nil || !strings.HasPrefix(err.Error(), tt.field+" ")):
+		case tt.field != "" && (err == nil || !strings.HasPrefix(err.Error(), "config: "+tt.field+" ")):
 			t.Errorf("%+v: error = %v, want one about %s", tt.cfg, err, tt.field)
 		}
 	}

@@ -100,7 +100,7 @@ func (c *core) admitOrder(now time.Time, a arrival, s *session, w wire.Order) (w
 		return wire.Refusal{Code: wire.CodeStaleToken}, false
 	}
 	no := func(code wire.Code, limit wire.LimitKind, value int) (wire.Refusal, bool) {
-		return wire.Refusal{Code: code, Limit: limit, Value: uint32(value)}, false
+		return wire.Refusal{Code: code, Limit: limit, Value: limitValue(value)}, false
 	}
 	l := c.limits
 	switch {

@@ -177,7 +177,8 @@ func (r *Reflector) departures(ctx context.Context, p *port, wake <-chan struct{
 		case <-wake:
 		case <-timer.C:
 		}
-		for ctx.Err() == nil && r.departOne(p) {
+		for more := true; more && ctx.Err() == nil; {
+			more = r.departOne(p)
 		}
 		if wait, ok := r.untilNext(p); ok {
 			timer.Reset(wait)

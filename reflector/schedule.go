@@ -24,7 +24,7 @@ func (s *heapSchedule) popDue(now time.Duration) *order {
 	if len(s.orders) == 0 || s.orders[0].due > now {
 		return nil
 	}
-	return heap.Pop(&s.orders).(*order) //nolint:forcetypeassert,errcheck // Push takes nothing else
+	return heap.Pop(&s.orders).(*order) // push takes nothing else
 }
 
 func (s *heapSchedule) next() (time.Duration, bool) {
@@ -39,7 +39,7 @@ type orderHeap []*order
 func (h orderHeap) Len() int           { return len(h) }
 func (h orderHeap) Less(i, j int) bool { return h[i].due < h[j].due }
 func (h orderHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *orderHeap) Push(x any)        { *h = append(*h, x.(*order)) } //nolint:forcetypeassert,errcheck // heapSchedule pushes nothing else
+func (h *orderHeap) Push(x any)        { *h = append(*h, x.(*order)) } // heapSchedule pushes nothing else
 
 func (h *orderHeap) Pop() any {
 	old := *h

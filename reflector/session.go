@@ -66,7 +66,7 @@ func (t *sessions) expire(now time.Duration) {
 		if front == nil {
 			return
 		}
-		s := front.Value.(*session) //nolint:forcetypeassert,errcheck // add puts nothing else there
+		s := front.Value.(*session) // add puts nothing else there
 		if now-s.touched < sessionIdle {
 			return
 		}
@@ -129,7 +129,7 @@ func (c *core) admitSession(addr netip.Addr) (wire.Refusal, bool) {
 	r := wire.Refusal{Limit: wire.LimitSessions}
 	switch {
 	case len(c.sessions.byID) >= c.limits.Sessions:
-		r.Code, r.Value = wire.CodeCapacity, uint32(c.limits.Sessions)
+		r.Code, r.Value = wire.CodeCapacity, limitValue(c.limits.Sessions)
 	case c.sessions.owners[address(addr)] >= sessionsPerAddress:
 		r.Code, r.Value = wire.CodeQuota, sessionsPerAddress
 	case c.sessions.owners[network(addr)] >= sessionsPerAddress*prefixShare:

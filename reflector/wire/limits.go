@@ -53,7 +53,7 @@ const limitsSize = 16
 func (l Limits) encode() []byte {
 	b := make([]byte, limitsSize)
 	binary.BigEndian.PutUint16(b[0:], clamp16(l.MaxDelay/time.Second))
-	b[2] = uint8(min(max(l.MaxCopies, 0), math.MaxUint8)) //nolint:gosec // clamped
+	b[2] = clamp8(l.MaxCopies)
 	binary.BigEndian.PutUint32(b[4:], clamp32(l.Pending))
 	binary.BigEndian.PutUint32(b[8:], clamp32(l.PPS))
 	binary.BigEndian.PutUint16(b[12:], clamp16(l.EgressGap/time.Second))
@@ -71,10 +71,12 @@ func decodeLimits(b []byte) Limits {
 	}
 }
 
+func clamp8(n int) uint8 { return uint8(min(max(n, 0), math.MaxUint8)) }
+
 func clamp16(d time.Duration) uint16 {
-	return uint16(min(max(d, 0), math.MaxUint16)) //nolint:gosec // clamped
+	return uint16(min(max(d, 0), math.MaxUint16))
 }
 
 func clamp32(n int) uint32 {
-	return uint32(min(max(int64(n), 0), math.MaxUint32)) //nolint:gosec // clamped
+	return uint32(min(max(int64(n), 0), math.MaxUint32))
 }

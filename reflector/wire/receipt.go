@@ -61,7 +61,7 @@ func (r Receipt) put(b []byte) {
 				first = g
 				binary.BigEndian.PutUint32(b[16:], micros(g))
 			}
-			v = uint16(min(max((g-first)/offsetUnit, 0), offsetNone-1)) //nolint:gosec // clamped
+			v = uint16(min(max((g-first)/offsetUnit, 0), offsetNone-1))
 		}
 		binary.BigEndian.PutUint16(b[38+2*i:], v)
 	}
@@ -89,5 +89,5 @@ func decodeReceipt(b []byte) (Receipt, error) {
 }
 
 func micros(d time.Duration) uint32 {
-	return uint32(min(max(d.Microseconds(), 0), math.MaxUint32)) //nolint:gosec // clamped
+	return uint32(min(max(d.Microseconds(), 0), math.MaxUint32))
 }

@@ -141,7 +141,7 @@ func (c Beacon) Encode() []byte { return c.encode(attrBeacon) }
 func (c Copy) encode(a stun.AttrType) []byte {
 	m := begin(stun.ClassIndication, c.ID)
 	b := make([]byte, 8)
-	b[0], b[1] = byte(c.Index), byte(c.Of)
+	b[0], b[1] = clamp8(c.Index), clamp8(c.Of)
 	binary.BigEndian.PutUint32(b[4:], micros(c.Gap))
 	m.Add(a, b)
 	return m.Raw

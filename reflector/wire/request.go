@@ -63,7 +63,7 @@ func (r Order) Encode() []byte {
 	b := make([]byte, 8)
 	binary.BigEndian.PutUint32(b[0:], clamp32(int(r.Delay/time.Millisecond)))
 	binary.BigEndian.PutUint16(b[4:], clamp16(r.Spread/time.Millisecond))
-	b[6] = uint8(min(max(r.Copies, 0), 255)) //nolint:gosec // clamped
+	b[6] = clamp8(r.Copies)
 	m.Add(attrOrder, b)
 	pad(m, max(r.Size, orderMin))
 	return m.Raw
