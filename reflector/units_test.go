@@ -72,13 +72,13 @@ func TestSlots(t *testing.T) {
 		s := newSlots()
 		due := make(map[group][]time.Duration)
 		refused := 0
-		for now := time.Duration(0); now < time.Minute; now += time.Duration(random.IntN(int(100 * time.Millisecond))) {
+		for now := time.Duration(0); now < time.Minute; now += time.Duration(random.Int64N(int64(100 * time.Millisecond))) {
 			s.expire(now)
 			var claims []claim
 			for range 1 + random.IntN(3) {
 				claims = append(claims, claim{
 					group: groupOf([]string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}[random.IntN(3)]),
-					due:   now + time.Duration(random.IntN(int(20*time.Second))),
+					due:   now + time.Duration(random.Int64N(int64(20*time.Second))),
 					count: 1 + random.IntN(3), limit: limit,
 				})
 			}

@@ -54,8 +54,8 @@ func (l Limits) encode() []byte {
 	b := make([]byte, limitsSize)
 	binary.BigEndian.PutUint16(b[0:], clamp16(l.MaxDelay/time.Second))
 	b[2] = clamp8(l.MaxCopies)
-	binary.BigEndian.PutUint32(b[4:], clamp32(l.Pending))
-	binary.BigEndian.PutUint32(b[8:], clamp32(l.PPS))
+	binary.BigEndian.PutUint32(b[4:], clamp32(int64(l.Pending)))
+	binary.BigEndian.PutUint32(b[8:], clamp32(int64(l.PPS)))
 	binary.BigEndian.PutUint16(b[12:], clamp16(l.EgressGap/time.Second))
 	return b
 }
@@ -77,6 +77,6 @@ func clamp16(d time.Duration) uint16 {
 	return uint16(min(max(d, 0), math.MaxUint16))
 }
 
-func clamp32(n int) uint32 {
-	return uint32(min(max(int64(n), 0), math.MaxUint32))
+func clamp32(n int64) uint32 {
+	return uint32(min(max(n, 0), math.MaxUint32))
 }

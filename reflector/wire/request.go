@@ -61,7 +61,7 @@ func (r Order) Encode() []byte {
 		m.Add(attrToken, t[:])
 	}
 	b := make([]byte, 8)
-	binary.BigEndian.PutUint32(b[0:], clamp32(int(r.Delay/time.Millisecond)))
+	binary.BigEndian.PutUint32(b[0:], clamp32(int64(r.Delay/time.Millisecond)))
 	binary.BigEndian.PutUint16(b[4:], clamp16(r.Spread/time.Millisecond))
 	b[6] = clamp8(r.Copies)
 	m.Add(attrOrder, b)
