@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/natprobe/natprobe/reflector/wire"
+	"github.com/natprobe/natprobe/results"
 )
 
 const (
@@ -14,10 +15,12 @@ const (
 
 	// The control flow is polled fast at first, to learn the loss that decides
 	// the size of bursts, then while orders wait for an answer, then slowly.
-	pollWarmup     = 20 * time.Millisecond
-	pollWarmupEnds = time.Second
-	pollBusy       = 80 * time.Millisecond
-	pollIdle       = 250 * time.Millisecond
+	pollWarmup  = 10 * time.Millisecond
+	warmupPolls = 60
+	pollLearn   = 25 * time.Millisecond
+	learnPolls  = 180
+	pollBusy    = 80 * time.Millisecond
+	pollIdle    = 250 * time.Millisecond
 
 	// outageAfter is a silence of the control flow that loss of 30 % in each
 	// direction makes about once in a thousand windows.
@@ -58,7 +61,7 @@ func newControl(e *engine) *control {
 }
 
 func (c *control) begin() {
-	c.flow = c.e.open(c)
+	c.flow = c.e.open(c, results.Stream)
 	c.greet()
 }
 
@@ -143,8 +146,10 @@ func (c *control) poll() {
 
 	next := pollIdle
 	switch {
-	case c.e.now < pollWarmupEnds:
+	case c.seq < warmupPolls:
 		next = pollWarmup
+	case c.seq < learnPolls:
+		next = pollLearn
 	case c.e.orders.asking() && !c.outage:
 		next = pollBusy
 	}

@@ -26,7 +26,7 @@ type engine struct {
 	flows    map[flowID]*flow
 	lastFlow flowID
 	flowCap  int // cfg.Flows, or less where the machine or the reflector has less
-	lingers  []time.Duration
+	lingers  []linger
 	ports    *portWalk
 
 	path      path

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/natprobe/natprobe/reflector/wire"
+	"github.com/natprobe/natprobe/results"
 )
 
 // flowID names a socket of the run.
@@ -35,17 +36,18 @@ type flowOwner interface {
 
 // flow is one source port towards the reflector, and so one mapping.
 type flow struct {
-	id    flowID
-	port  uint16
-	owner flowOwner
-	first time.Duration // when the first packet was sent
-	last  time.Duration // when the last packet was sent
-	sent  int
+	id     flowID
+	port   uint16
+	owner  flowOwner
+	regime results.Regime
+	first  time.Duration // when the first packet was sent
+	last   time.Duration // when the last packet was sent
+	sent   int
 }
 
-func (e *engine) open(owner flowOwner) *flow {
+func (e *engine) open(owner flowOwner, regime results.Regime) *flow {
 	e.lastFlow++
-	f := &flow{id: e.lastFlow, port: e.ports.next(), owner: owner}
+	f := &flow{id: e.lastFlow, port: e.ports.next(), owner: owner, regime: regime}
 	e.flows[f.id] = f
 	e.actions = append(e.actions, action{kind: actionOpen, flow: f.id, port: f.port})
 	e.effort.MaxMappings = max(e.effort.MaxMappings, e.mappings())
@@ -71,15 +73,20 @@ func (e *engine) close(f *flow) {
 	delete(e.flows, f.id)
 	e.actions = append(e.actions, action{kind: actionClose, flow: f.id})
 	if f.sent > 0 {
-		e.lingers = append(e.lingers, f.last)
+		e.lingers = append(e.lingers, linger{f.last, f.regime})
 	}
 }
 
+// linger is a mapping whose flow is closed.
+type linger struct {
+	last   time.Duration
+	regime results.Regime
+}
+
 // mappings estimates how many mappings the NAT holds for this run: the open
-// flows, and the closed ones that are younger than the longest lifetime known.
+// flows, and the closed ones that are younger than their regime's lifetime.
 func (e *engine) mappings() int {
-	life := e.plan.longestLifetime()
-	e.lingers = slices.DeleteFunc(e.lingers, func(last time.Duration) bool { return e.now-last > life })
+	e.lingers = slices.DeleteFunc(e.lingers, func(l linger) bool { return e.now-l.last > e.plan.outlives(l.regime) })
 	return len(e.flows) + len(e.lingers)
 }
 

@@ -12,7 +12,7 @@ const (
 	rungRatio = 0.038
 	// onewayCoarse widens the steps of the oneway ladder: nothing rests on its
 	// precision but how long a tunnel without handshake stays reachable.
-	onewayCoarse = 2.0
+	onewayCoarse = 1.6
 
 	// An extra rung ends its burst this much before a timer that boxes really
 	// have, and another begins its burst this much after it.
@@ -105,11 +105,8 @@ func newLadder(regime results.Regime, shortest, longest time.Duration, coarse fl
 }
 
 func (l *ladder) add(gap, base time.Duration) {
-	lead := orderBy
-	switch l.regime {
-	case results.Stream:
-		lead -= streamAge
-	case results.Oneway: // its coarse steps cost time at the end
+	lead := orderBy - l.setup()
+	if l.regime == results.Oneway { // its coarse steps cost time at the end
 		lead -= onewayLead
 	}
 	r := &rung{ladder: l, gap: gap, open: base + time.Duration(orderRatio*float64(gap)) + lead}
@@ -122,7 +119,7 @@ func (l *ladder) add(gap, base time.Duration) {
 const (
 	orderRatio = 0.03
 	orderBy    = 3400 * time.Millisecond
-	onewayLead = 1500 * time.Millisecond
+	onewayLead = 1200 * time.Millisecond
 )
 
 func (l *ladder) record(t *trial) {

@@ -16,7 +16,7 @@ const (
 	maxCopies = wire.MaxCopies
 	// lossMargin is by how much the loss bound may still grow until a burst is
 	// judged.
-	lossMargin = 1.3
+	lossMargin = 1.2
 
 	// rttWindow is how far around a moment round-trip times are looked at.
 	rttWindow = 3 * time.Second
@@ -64,6 +64,9 @@ func (p *path) maxRTT(at time.Duration) time.Duration {
 	}
 	return largest
 }
+
+// jitter returns by how much round trips varied around the time at.
+func (p *path) jitter(at time.Duration) time.Duration { return p.maxRTT(at) - p.min }
 
 func (p *path) outbound() results.Loss { return results.NewLoss(p.outLost, p.outSent) }
 func (p *path) inbound() results.Loss  { return results.NewLoss(p.inLost, p.inSent) }

@@ -9,15 +9,25 @@ import (
 
 const (
 	// pace is the time between two new flows: about 40 a second.
-	pace = 25 * time.Millisecond
+	pace = 23 * time.Millisecond
 	// idlePace is how often the plan looks when there is nothing to start.
 	idlePace = 100 * time.Millisecond
 	// earliest is how long before its due time a rung may start.
 	earliest = 1500 * time.Millisecond
 	// sentinelLead lets sentinels fall silent before the first trial opens.
-	sentinelLead = 450 * time.Millisecond
+	sentinelLead = 500 * time.Millisecond
 	// setupRetry is the pause before a rung that failed to start is tried again.
 	setupRetry = 100 * time.Millisecond
+
+	// A reflector lets 128 packets be due to one address in any second, and
+	// counts by quarters. Trials leave a quarter of that to sentinels, which
+	// reserve later.
+	slotLength  = 250 * time.Millisecond
+	slotWindow  = 5
+	slotPackets = 96
+	// slotRetries is how many of them first trials leave to those that loss
+	// made necessary again, which are the more urgent.
+	slotRetries = 12
 
 	socketPause  = 500 * time.Millisecond
 	refusedPause = 300 * time.Millisecond
@@ -44,11 +54,13 @@ type plan struct {
 	e        *engine
 	ladders  []*ladder
 	inFlight []*trial
-	paused   time.Duration // until then nothing starts
+	paused   time.Duration         // until then nothing starts
+	slots    map[time.Duration]int // packets ordered for each slotLength
 }
 
 func (p *plan) init(e *engine) {
 	p.e = e
+	p.slots = make(map[time.Duration]int)
 	coarse := 1.0
 	for {
 		p.ladders = nil
@@ -80,7 +92,7 @@ func (e *engine) started() {
 
 func (p *plan) tick() {
 	next := idlePace
-	if p.e.now >= p.paused && !p.e.control.outage && p.e.mappings()+1 < p.e.flowCap {
+	if p.e.now >= p.paused && !p.e.control.outage && p.e.mappings() < p.e.flowCap-p.e.flowCap/sentinelReserve {
 		if r := p.pick(); r != nil {
 			p.start(r)
 			next = pace
@@ -100,7 +112,7 @@ func (p *plan) pick() *rung {
 		}
 		top, above := l.top(), 0
 		for _, r := range l.rungs {
-			if l.wants(r, top, above) && p.e.now >= max(r.open-earliest, r.retryAt) && (best == nil || r.open < best.open) {
+			if l.wants(r, top, above) && p.e.now >= max(r.open-earliest, r.retryAt) && (best == nil || r.open < best.open) && p.roomFor(r) {
 				best = r
 			}
 			if r.gap > top {
@@ -109,6 +121,49 @@ func (p *plan) pick() *rung {
 		}
 	}
 	return best
+}
+
+// roomFor reports whether a burst of r, begun now, finds room in what the
+// reflector lets be due to one address, with some left for the sentinels:
+// trials reserve long before them.
+func (p *plan) roomFor(r *rung) bool {
+	slot := (p.e.now + r.ladder.setup() + r.gap) / slotLength
+	due, limit := 2*p.e.path.copies(), slotPackets
+	if r.setups+r.wasted == 0 {
+		limit -= slotRetries
+	}
+	for first := slot - slotWindow + 1; first <= slot; first++ {
+		sum := due
+		for i := range time.Duration(slotWindow) {
+			sum += p.slots[first+i]
+		}
+		if sum > limit {
+			return false
+		}
+	}
+	return true
+}
+
+// reserve notes the packets of an order: copies and beacons.
+func (p *plan) reserve(o *order) {
+	p.slots[(o.sentAt+o.gap)/slotLength] += 2 * o.copies
+}
+
+// release takes a reservation back: the order did not arrive.
+func (p *plan) release(o *order) {
+	p.slots[(o.sentAt+o.gap)/slotLength] -= 2 * o.copies
+}
+
+// setup returns how long a flow of this regime takes to fall silent.
+func (l *ladder) setup() time.Duration {
+	switch l.regime {
+	case results.Stream:
+		return streamAge
+	case results.Oneway:
+		return openGap
+	default:
+		return 0
+	}
 }
 
 // wants reports whether a rung needs a trial now: top is the longest gap that
@@ -357,12 +412,13 @@ func (p *plan) proven(regime results.Regime) time.Duration {
 	return 0
 }
 
-// longestLifetime returns how long a mapping may outlive its flow, as far as
-// is known.
-func (p *plan) longestLifetime() time.Duration {
-	longest := youngLife
+// outlives returns how long a mapping of a regime may live in the NAT after
+// its last packet, as far as is known; youngLife as long as little is.
+func (p *plan) outlives(regime results.Regime) time.Duration {
 	for _, l := range p.ladders {
-		longest = max(longest, l.lower(), l.upper())
+		if l.regime == regime {
+			return max(l.lower(), l.upper(), youngLife)
+		}
 	}
-	return longest
+	return youngLife
 }

@@ -11,8 +11,11 @@ import (
 const (
 	// sentinelCount keeps, with loss too, several sentinels silent at any
 	// moment.
-	sentinelCount  = 4
+	sentinelCount  = 6
 	sentinelSpread = 100 * time.Millisecond
+	// sentinelCopies leave room in the reflector's slots: whether loss took
+	// them is judged over several sentinels.
+	sentinelCopies = 2
 	// A sentinel's gap follows the longest lifetime proven: an expiry waits
 	// for the next sentinel to report, and that may take longer where
 	// lifetimes are long.
@@ -22,9 +25,14 @@ const (
 	// sentinelShare is how much of its regime's proven lifetime a sentinel's
 	// gap may take.
 	sentinelShare = 0.6
+	// sentinelRTTs is how many round trips a sentinel's gap should be.
+	sentinelRTTs = 8
 	// sentinelJitter keeps the sentinels from falling into step, ±.
 	sentinelJitter = 0.15
 	sentinelRetry  = time.Second
+	// sentinelReserve is the part of the mappings, one in so many, that trials
+	// leave to sentinels.
+	sentinelReserve = 12
 )
 
 // sentinels are flows that always sit in a gap that no timer explains. While
@@ -63,10 +71,18 @@ func (s *sentinels) begin() {
 // the better witness.
 func (s *sentinels) gap() (gap time.Duration, solitary bool) {
 	single, stream := s.e.plan.proven(results.Solitary), s.e.plan.proven(results.Stream)
-	solitary = single > stream
-	longest := max(single, stream)
+	solitary = single > 2*stream // it costs a mapping for each silence
+	longest := stream
+	if solitary {
+		longest = single
+	}
 	gap = min(longest/sentinelTenth, time.Duration(sentinelShare*float64(longest)), sentinelMaxGap)
-	gap = min(max(gap, sentinelMinGap), s.limit)
+	gap = max(gap, sentinelMinGap)
+	// A silence of few round trips witnesses little of itself: see witness.
+	if far := sentinelRTTs * s.e.path.max; far > gap {
+		gap = max(gap, min(far, time.Duration(sentinelShare*float64(longest))))
+	}
+	gap = max(min(gap, s.limit), 4*s.e.path.max)
 	return time.Duration(float64(gap) * (1 - sentinelJitter + 2*sentinelJitter*s.rng.Float64())), solitary
 }
 
@@ -76,28 +92,33 @@ func (s *sentinels) patience() time.Duration {
 	return 2*gap + 2*s.e.path.max + 3*time.Second
 }
 
-// died takes the death of one. Where no other flow lived at that time and a
-// second sentinel died too, the NAT lost its state.
+// died takes the death of one. Where no other flow lived at that time, and
+// others died too, so many that loss is too unlikely, the NAT lost its state.
 func (s *sentinels) died(one *sentinel) {
 	dead := one.silence
 	if s.e.cover.covers(dead.from, dead.to) {
-		// Another flow lived through it all: the gap was too long for this one.
-		s.limit = max((dead.to-dead.from)/2, sentinelMinGap/4)
+		// Other flows lived through it all. Where it happens again and again,
+		// the gap is too long for a mapping of this kind.
+		if s.e.path.burstTold(one.deaths * sentinelCopies) {
+			s.limit = max((dead.to-dead.from)/2, sentinelMinGap/4)
+		}
 		return
 	}
-	for _, other := range s.list {
-		if other == one || other.deaths == 0 {
-			continue
-		}
-		from, to := max(dead.from, other.silence.from), min(dead.to, other.silence.to)
-		if from < to && !s.e.cover.covers(from, to) {
-			for _, each := range s.list {
-				each.deaths = 0
-			}
-			s.e.stateLost(dead.to)
-			return
+	from, to, died, copies := dead.from, dead.to, 0, 0
+	for _, each := range s.list {
+		if each.deaths > 0 && each.silence.from < to && from < each.silence.to {
+			from, to = max(from, each.silence.from), min(to, each.silence.to)
+			died++
+			copies += sentinelCopies
 		}
 	}
+	if died < 2 || !s.e.path.burstTold(copies) || s.e.cover.covers(from, to) {
+		return
+	}
+	for _, each := range s.list {
+		each.deaths = 0
+	}
+	s.e.stateLost(dead.to)
 }
 
 // sentinel is one such flow: a trial without a question, repeated.
@@ -133,7 +154,11 @@ func (s *sentinel) rest() {
 	}
 	s.solitary = solitary
 	if s.flow == nil {
-		s.flow = s.e.open(s)
+		regime := results.Stream
+		if solitary {
+			regime = results.Solitary
+		}
+		s.flow = s.e.open(s, regime)
 	}
 	tokens := s.e.control.tokens.all()
 	if !solitary {
@@ -143,7 +168,7 @@ func (s *sentinel) rest() {
 		}
 		tokens = append([]wire.Token{s.token}, tokens...)
 	}
-	copies := min(s.e.path.copies(), s.e.control.limits.MaxCopies)
+	copies := min(sentinelCopies, s.e.control.limits.MaxCopies)
 	s.order = s.e.orders.place(s, s.flow, tokens[:min(len(tokens), wire.MaxTokens)], gap, sentinelSpread, copies)
 	s.later(gap+sentinelSpread+s.e.path.maxRTT(s.e.now)+checkMargin, s.overdue)
 }
@@ -171,7 +196,7 @@ func (s *sentinel) overdue() {
 		s.later(askAgain, s.overdue)
 		return
 	}
-	if o.receipt != nil && 2*o.beaconCount() > o.copies && s.e.path.burstTold(o.copies) {
+	if o.receipt != nil && 2*o.beaconCount() >= o.copies {
 		_, last, _ := o.sent()
 		s.silence = span{o.sentAt, o.sentAt + last}
 		s.deaths++
@@ -215,10 +240,10 @@ func (s *sentinel) orderLost() { s.rest() }
 func (s *sentinel) burstSettled() {}
 
 // witness records that a mapping was silent from one time to another and
-// lived. The NAT saw the last packet up to one RTT after it was sent, and the
-// copy up to one RTT before it came.
+// lived. Its silence at the NAT began as late after the packet was sent as
+// round trips vary, compared with the packets of other flows, and ended up to
+// one RTT before the copy came.
 func (e *engine) witness(from, to time.Duration) {
-	rtt := max(e.path.maxRTT(from), e.path.maxRTT(to))
-	e.cover.add(from+rtt, to-rtt)
+	e.cover.add(from+e.path.jitter(from), to-e.path.maxRTT(to))
 	e.plan.recertify()
 }

@@ -23,6 +23,8 @@ const (
 	streamHello   = 520 * time.Millisecond
 	streamAge     = 3200 * time.Millisecond
 	streamReplies = 3
+	// streamPatience ends a conversation that loss keeps from growing.
+	streamPatience = 7 * time.Second
 
 	// checkMargin is how long after the last copy's due time and the largest
 	// RTT the check leaves.
@@ -53,7 +55,9 @@ type trial struct {
 	order  *order
 	tokens []wire.Token // in-flow, for exchange and stream
 
-	replies    int // round trips before the order
+	hellos     map[wire.ID]time.Duration // requests before the order, by when they were sent
+	replies    int                       // answers to them
+	answered   time.Duration             // when the first of them that was answered was sent
 	checkTry   int
 	checked    bool // the check was answered
 	remapped   bool
@@ -72,7 +76,7 @@ type trial struct {
 
 // begin opens the flow and brings it into its regime.
 func (t *trial) begin() {
-	t.flow = t.e.open(t)
+	t.flow = t.e.open(t, t.rung.ladder.regime)
 	switch t.rung.ladder.regime {
 	case results.Solitary:
 		t.send()
@@ -87,27 +91,42 @@ func (t *trial) begin() {
 	}
 }
 
-func (t *trial) hello() { t.e.send(t.flow, wire.Hello{ID: wire.NewID()}.Encode()) }
+func (t *trial) hello() {
+	id := wire.NewID()
+	if t.hellos == nil {
+		t.hellos = make(map[wire.ID]time.Duration)
+	}
+	t.hellos[id] = t.e.now
+	t.e.send(t.flow, wire.Hello{ID: id}.Encode())
+}
 
-// converse keeps a stream's round trips going. The pause before the order is
-// long enough for the last answer, so that the last packet is outbound.
+// converse keeps a stream's round trips going until they span streamAge. A
+// round trip counts from the first request that was answered: an earlier one
+// may never have reached the NAT. The pause before the order is long enough
+// for the last answer, so that the last packet is outbound.
 func (t *trial) converse() {
 	if t.phase != phaseSetup {
 		return
 	}
 	quiet := max(streamHello, t.e.path.max+checkMargin)
-	if age := t.e.now - t.flow.first; t.flow.sent == 0 || age+quiet <= streamAge {
+	begun := t.e.now // the round trips that count
+	if t.replies > 0 {
+		begun = t.answered
+	}
+	switch {
+	case t.flow.sent > 0 && t.e.now-t.flow.first > streamPatience:
+		t.setupFailed()
+	case t.replies >= streamReplies && t.e.now-begun >= streamAge:
+		t.send()
+	case t.replies > 0 && begun+streamAge-t.e.now < streamHello+quiet:
+		t.e.at(max(begun+streamAge, t.flow.last+quiet), t.converse)
+		if t.replies < streamReplies {
+			t.hello()
+		}
+	default:
 		t.hello()
 		t.e.after(streamHello, t.converse)
-		return
 	}
-	t.e.at(max(t.flow.first+streamAge, t.flow.last+quiet), func() {
-		if t.replies < streamReplies {
-			t.setupFailed()
-			return
-		}
-		t.send()
-	})
 }
 
 func (t *trial) setupFailed() {
@@ -128,6 +147,7 @@ func (t *trial) send() {
 	copies := t.e.path.copies()
 	t.phase = phaseSilent
 	t.order = t.e.orders.place(t, t.flow, tokens, t.rung.gap, burstSpread, min(copies, t.e.control.limits.MaxCopies))
+	t.e.plan.reserve(t.order)
 	t.e.at(t.checkTime(), t.checkOrJudge)
 }
 
@@ -162,7 +182,14 @@ func (t *trial) greeted(r wire.HelloReply) {
 		}
 		return
 	}
-	t.replies++
+	sent, ok := t.hellos[r.ID]
+	if !ok {
+		return // answered before
+	}
+	delete(t.hellos, r.ID)
+	if t.replies++; t.replies == 1 || sent < t.answered {
+		t.answered = sent
+	}
 	t.tokens = []wire.Token{r.Token}
 	t.e.control.tokens.extend(r.Mapped.Addr(), r.Token)
 	if t.rung.ladder.regime == results.Exchange {
@@ -178,6 +205,7 @@ func (t *trial) refused(r wire.Refusal) {
 	if t.order == nil || r.ID != t.order.id {
 		return
 	}
+	t.e.plan.release(t.order)
 	t.e.refused(r)
 	t.finish(results.Inconclusive, results.ReasonRefused)
 }
@@ -205,6 +233,7 @@ func (t *trial) copyArrived(c wire.Copy) {
 
 func (t *trial) orderLost() {
 	if t.phase == phaseSilent && t.e.now < t.order.burstEnds() && t.order.received == 0 && !t.order.arrived {
+		t.e.plan.release(t.order)
 		t.finish(results.Inconclusive, results.ReasonOrderLost)
 		return
 	}
@@ -292,10 +321,9 @@ func (t *trial) judge() {
 
 // certify waits until flows that lived cover the whole life of this one.
 func (t *trial) certify(last time.Duration) {
-	end := t.order.sentAt + last + max(t.e.path.maxRTT(t.order.sentAt), t.e.path.maxRTT(t.e.now))
-	if t.e.cover.covers(t.flow.first, end) {
-		t.measured = last
-		t.bound = end - t.order.sentAt
+	bound := last + max(t.e.path.maxRTT(t.order.sentAt), t.e.path.maxRTT(t.e.now))
+	if t.e.cover.covers(t.flow.first, t.order.sentAt+t.e.path.jitter(t.order.sentAt)+bound) {
+		t.measured, t.bound = last, bound
 		t.finish(results.Expired, results.ReasonNone)
 		return
 	}
