@@ -172,7 +172,6 @@ const (
 	ReasonLoss             Reason = "loss too high to judge" // a burst of the largest size may be lost as a whole
 	ReasonDisputed         Reason = "disputed"               // expired below an alive, and repeats did not confirm it
 	ReasonUnwitnessed      Reason = "no witness"             // no flow that lived covers the silence, so the NAT may have lost its state
-	ReasonInterrupted      Reason = "interrupted"            // the run ended first
 	ReasonSocket           Reason = "socket failed"          // this machine could not send
 )
 
