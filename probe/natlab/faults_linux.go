@@ -82,18 +82,24 @@ func (l *Lab) setLoss(outbound, inbound float64) error {
 // sending fails with "network is unreachable"; switched on, the client gets
 // its address and route back as from DHCP. The boxes keep their mappings.
 func (l *Lab) SetLink(up bool) error {
-	return l.with(0, func(ns *namespace) error {
-		return ns.do(func() error {
-			if !up {
-				return lower(hostLink)
-			}
+	return l.with(0, func(client *namespace) error {
+		if !up {
+			return client.do(func() error { return lower(hostLink) })
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), linkDeadline)
+		defer cancel()
+		err := client.do(func() error {
 			if err := raise(hostLink, l.segments[0], true); err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), linkDeadline)
-			defer cancel()
 			return l.routeNode(ctx, 0)
 		})
+		if err != nil {
+			return err
+		}
+		// The other end was off with it, and comes back by itself; what it
+		// sends before that is lost.
+		return l.nodes[1].do(func() error { return awaitReady(ctx, l.innerLink(1), l.segments[0].outer) })
 	})
 }
 
