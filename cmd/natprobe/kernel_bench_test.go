@@ -5,9 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -38,15 +38,17 @@ func TestBenchLabs(t *testing.T) {
 	}
 	began, cpu := time.Now(), cpuSeconds(t)
 	records := make([]*results.Record, len(specs))
-	var running sync.WaitGroup
-	for i, spec := range specs {
-		n := startKernelNet(t, spec)
-		running.Go(func() { records[i] = n.measure(probe.Config{}, nil) })
-	}
-	running.Wait()
+	t.Run("labs", func(t *testing.T) {
+		for i, spec := range specs {
+			t.Run(fmt.Sprintf("%s, %.0f %% loss", spec.Name, 100*spec.Loss), func(t *testing.T) {
+				t.Parallel()
+				records[i] = startKernelNet(t, spec).measure(probe.Config{}, nil)
+			})
+		}
+	})
 	elapsed, used := time.Since(began), cpuSeconds(t)-cpu
-	if t.Failed() {
-		return
+	if t.Failed() || slices.Contains(records, nil) {
+		t.Fatal("not every lab was measured")
 	}
 
 	var table strings.Builder
