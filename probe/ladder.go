@@ -14,6 +14,10 @@ const (
 	// precision but how long a tunnel without handshake stays reachable.
 	onewayCoarse = 1.6
 
+	// veryCoarse is where a ladder has no room for extra rungs; a later round
+	// looks closer.
+	veryCoarse = 2.5
+
 	// An extra rung ends its burst this much before a timer that boxes really
 	// have, and another begins its burst this much after it.
 	justUnder = burstSpread + 150*time.Millisecond
@@ -36,11 +40,13 @@ func step(gap time.Duration, coarse float64) time.Duration {
 }
 
 // gaps returns the rungs from shortest to longest: a step apart at most, with
-// extra ones around known timers.
+// extra ones around known timers unless the ladder is very coarse.
 func gaps(shortest, longest time.Duration, coarse float64) []time.Duration {
 	var extra []time.Duration
-	for _, timer := range knownTimers() {
-		extra = append(extra, timer-justUnder, timer+justOver)
+	if coarse < veryCoarse {
+		for _, timer := range knownTimers() {
+			extra = append(extra, timer-justUnder, timer+justOver)
+		}
 	}
 	extra = append(extra, longest)
 	var list []time.Duration

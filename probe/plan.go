@@ -92,7 +92,7 @@ func (e *engine) started() {
 
 func (p *plan) tick() {
 	next := idlePace
-	if p.e.now >= p.paused && !p.e.control.outage && p.e.mappings() < p.e.flowCap-p.e.flowCap/sentinelReserve {
+	if p.e.now >= p.paused && !p.e.control.outage && p.e.mappings() < p.e.flowCap-max(p.e.flowCap/sentinelReserve, 2*sentinelCount) {
 		if r := p.pick(); r != nil {
 			p.start(r)
 			next = pace
