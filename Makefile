@@ -48,7 +48,7 @@ fuzz: ## every fuzz target, FUZZTIME=60s each
 bench: ## the benchmarks: BENCH=regexp, COUNT=n for benchstat
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count=$(COUNT) ./...
 
-bench-labs: ## labs with real routers' timers at full length; writes the README's table (half an hour)
+bench-labs: ## labs with real routers' timers at full length; prints the table of the README (four minutes)
 	$(GO) test -run '^TestBenchLabs$$' -count=1 -timeout 30m -v ./cmd/natprobe -args -bench-labs
 
 fmt: ## format the code
