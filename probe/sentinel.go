@@ -30,6 +30,8 @@ const (
 	// sentinelJitter keeps the sentinels from falling into step, ±.
 	sentinelJitter = 0.15
 	sentinelRetry  = time.Second
+	// streamsKnown is when the shortest streams have been judged.
+	streamsKnown = 10 * time.Second
 	// sentinelReserve is the part of the mappings, one in so many, that trials
 	// leave to sentinels.
 	sentinelReserve = 12
@@ -71,7 +73,9 @@ func (s *sentinels) begin() {
 // the better witness.
 func (s *sentinels) gap() (gap time.Duration, solitary bool) {
 	single, stream := s.e.plan.proven(results.Solitary), s.e.plan.proven(results.Stream)
-	solitary = single > 2*stream // it costs a mapping for each silence
+	// A solitary sentinel costs a mapping for each silence, and streams prove
+	// themselves later than others.
+	solitary = single > 2*stream && s.e.now > streamsKnown
 	longest := stream
 	if solitary {
 		longest = single

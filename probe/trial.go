@@ -55,6 +55,7 @@ type trial struct {
 	order  *order
 	tokens []wire.Token // in-flow, for exchange and stream
 
+	opening    *order                    // of no copies: a oneway flow's first packet
 	hellos     map[wire.ID]time.Duration // requests before the order, by when they were sent
 	replies    int                       // answers to them
 	answered   time.Duration             // when the first of them that was answered was sent
@@ -81,7 +82,7 @@ func (t *trial) begin() {
 	case results.Solitary:
 		t.send()
 	case results.Oneway:
-		t.e.send(t.flow, wire.Open{ID: wire.NewID()}.Encode())
+		t.opening = t.e.orders.place((*opening)(t), t.flow, t.e.control.tokens.all(), 0, 0, 0)
 		t.e.after(openGap, t.send)
 	case results.Exchange:
 		t.hello()
@@ -134,6 +135,13 @@ func (t *trial) setupFailed() {
 		t.finish(results.Inconclusive, results.ReasonSetupLost)
 	}
 }
+
+// opening owns the order of no copies that opens a oneway trial. Where it was
+// lost, the NAT may have seen one packet only.
+type opening trial
+
+func (o *opening) orderLost()    { (*trial)(o).finish(results.Inconclusive, results.ReasonSetupLost) }
+func (o *opening) burstSettled() {}
 
 // send places the order, with which the silence begins.
 func (t *trial) send() {
@@ -202,10 +210,9 @@ func (t *trial) greeted(r wire.HelloReply) {
 }
 
 func (t *trial) refused(r wire.Refusal) {
-	if t.order == nil || r.ID != t.order.id {
-		return
+	if t.order != nil && r.ID == t.order.id {
+		t.e.plan.release(t.order)
 	}
-	t.e.plan.release(t.order)
 	t.e.refused(r)
 	t.finish(results.Inconclusive, results.ReasonRefused)
 }
@@ -305,7 +312,7 @@ func (t *trial) judge() {
 		t.finish(results.Inconclusive, results.ReasonDuplicated)
 	case t.lateCopy:
 		t.finish(results.Inconclusive, results.ReasonLateCopy)
-	case sent == 0:
+	case sent == 0, t.opening != nil && t.opening.receipt == nil:
 		t.finish(results.Inconclusive, results.ReasonBurstUnconfirmed)
 	case o.received != 0:
 		t.measured, t.bound = first, first
@@ -353,6 +360,7 @@ func (t *trial) finish(outcome results.Outcome, reason results.Reason) {
 func (t *trial) abandon() {
 	t.phase = phaseOver
 	t.e.orders.forget(t.order)
+	t.e.orders.forget(t.opening)
 	t.e.close(t.flow)
 }
 

@@ -106,9 +106,6 @@ func (c *core) handle(now time.Time, p *port, addr net.Addr, from netip.AddrPort
 		return c.hello(now, a, r)
 	case wire.Check:
 		return c.check(a, r)
-	case wire.Open:
-		c.stats.Opens++
-		return nil
 	case wire.Query:
 		return c.query(now, a, r)
 	case wire.Order:
@@ -127,8 +124,6 @@ func identify(r wire.Request) (wire.ID, wire.Kind) {
 		return r.ID, wire.KindHello
 	case wire.Check:
 		return r.ID, wire.KindCheck
-	case wire.Open:
-		return r.ID, wire.KindOpen
 	case wire.Order:
 		return r.ID, wire.KindOrder
 	case wire.Query:
@@ -192,10 +187,6 @@ func limitValue(n int) uint32 { return uint32(min(max(int64(n), 0), math.MaxUint
 // refuse returns a refusal no larger than its request: without its token where
 // that is what it takes, or none at all.
 func (c *core) refuse(a arrival, r wire.Refusal) []byte {
-	if r.Kind == wire.KindOpen { // an indication is never answered
-		c.stats.Silent++
-		return nil
-	}
 	r.Boot = c.boot
 	c.stats.Refused[r.Code]++
 	if r.Limit != wire.LimitNone {

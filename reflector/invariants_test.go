@@ -145,7 +145,7 @@ func (h *hostile) datagram(from *host) []byte {
 	case 1:
 		return wire.Check{ID: wire.NewID()}.Encode()
 	case 2:
-		return wire.Open{ID: wire.NewID()}.Encode()
+		return wire.Beacon{Copy: wire.Copy{ID: wire.NewID(), Of: 1}}.Encode()
 	case 3:
 		return wire.Binding{ID: wire.NewID()}.Encode()
 	case 4, 5, 6:
@@ -409,7 +409,7 @@ func TestSilence(t *testing.T) {
 			"a response":           wire.BindingReply{ID: wire.NewID(), Mapped: home}.Encode(),
 			"a refusal":            wire.Refusal{ID: wire.NewID(), Code: wire.CodeQuota, Boot: wire.NewBootID()}.Encode(),
 			"a burst":              wire.Burst{Copy: wire.Copy{Of: 1}}.Encode(),
-			"an open":              wire.Open{ID: wire.NewID()}.Encode(),
+			"a beacon":             wire.Beacon{Copy: wire.Copy{Of: 1}}.Encode(),
 			"a hello without pay":  undersized(t, wire.Hello{ID: wire.NewID()}.Encode()),
 			"malformed and small":  append([]byte{0, 1, 0, 8, 0x21, 0x12, 0xA4, 0x42}, append(make([]byte, 12), 0xC0, 0xF0, 0, 4, 9, 9, 9, 9)...),
 			"64 KiB of nothing":    make([]byte, 65000),
@@ -422,7 +422,7 @@ func TestSilence(t *testing.T) {
 		if r := g.ask(0, netip.MustParseAddrPort("198.51.100.7:0"), wire.Hello{ID: wire.NewID()}.Encode()); r != nil {
 			t.Errorf("port 0 was answered with %#v", r)
 		}
-		if s := g.reflector.Stats(); s.Received != 12 || s.Foreign != 9 || s.Malformed != 1 || s.Silent != 2 || s.Opens != 1 {
+		if s := g.reflector.Stats(); s.Received != 12 || s.Foreign != 10 || s.Malformed != 1 || s.Silent != 2 {
 			t.Errorf("stats = %+v", s)
 		}
 		g.token(0, home) // and it still works

@@ -26,7 +26,7 @@ type order struct {
 	copies     int
 	duplicated bool
 
-	next int             // the copy that leaves at due
+	next int             // the copy that leaves at due; copies: none is left
 	due  time.Duration   // when it leaves; after the last copy: when that left
 	gaps []time.Duration // of the copies that have left
 }
@@ -73,15 +73,20 @@ func (c *core) order(now time.Time, a arrival, w wire.Order) []byte {
 		id: w.ID, session: s, port: a.port, addr: a.addr, from: a.from, beacons: s.control.Addr(),
 		arrived: at, delay: w.Delay, spread: w.Spread, copies: w.Copies,
 	}
-	o.due = o.departure(0)
 	s.orders[w.ID] = o
-	s.pending++
 	s.earn(a.size - burstBytes(a.from.Addr(), w.Copies))
 	c.sessions.touch(s, at)
+	c.stats.Accepted++
+	if o.copies == 0 { // its receipt is all it asked for
+		o.due = at
+		c.done = append(c.done, o)
+		return nil
+	}
+	o.due = o.departure(0)
+	s.pending++
 	c.pending[address(a.from.Addr())]++
 	c.pending[network(a.from.Addr())]++
 	c.stats.Pending++
-	c.stats.Accepted++
 	a.port.due.push(o)
 	return nil
 }

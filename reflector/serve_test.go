@@ -69,6 +69,43 @@ func TestBurst(t *testing.T) {
 	})
 }
 
+// TestOrderOfNoCopies opens a mapping in silence: its receipt is complete at
+// once, nothing else ever comes, and it holds no place among pending orders.
+func TestOrderOfNoCopies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, Config{Limits: Limits{Pending: 1}}, serverA)
+		token := g.token(0, home)
+		session := wire.NewSessionID()
+		g.query(0, home, wire.Query{Session: session, Token: token, Seq: 1})
+		var ids []wire.ID
+		for range 5 {
+			order := wire.Order{ID: wire.NewID(), Session: session, Tokens: []wire.Token{token}}
+			if r := g.ask(0, flow, order.Encode()); r != nil {
+				t.Fatalf("an accepted order was answered with %#v", r)
+			}
+			ids = append(ids, order.ID)
+		}
+		reply := g.query(0, home, wire.Query{Session: session, Token: token, Seq: 2, Orders: ids})
+		for i, got := range reply.Receipts {
+			if diff := cmp.Diff(wire.Receipt{ID: ids[i], State: wire.StateSent, From: flow}, got, byValue); diff != "" {
+				t.Errorf("receipt (-want +got):\n%s", diff)
+			}
+		}
+		after(time.Second)
+		if packets := g.take(0); len(packets) != 0 {
+			t.Errorf("%d packets left, want none", len(packets))
+		}
+		after(receiptLifetime)
+		reply = g.query(0, home, wire.Query{Session: session, Token: token, Seq: 3, Orders: ids[:1]})
+		if got := reply.Receipts[0].State; got != wire.StateUnknown {
+			t.Errorf("state %d after a receipt's lifetime, want unknown", got)
+		}
+		if r := g.refused(0, flow, wire.Order{ID: wire.NewID(), Session: session, Tokens: []wire.Token{{}}}.Encode()); r.Code != wire.CodeStaleToken {
+			t.Errorf("without a token: %v", r.Code)
+		}
+	})
+}
+
 // TestSeveralSockets: a burst leaves through the socket that its order came to,
 // beacons through the control flow's.
 func TestSeveralSockets(t *testing.T) {

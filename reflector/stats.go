@@ -15,7 +15,6 @@ type Stats struct {
 	Plain     uint64 // plain STUN Binding requests
 	Hellos    uint64
 	Checks    uint64
-	Opens     uint64
 	Queries   uint64
 	Orders    uint64
 

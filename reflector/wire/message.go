@@ -21,7 +21,7 @@ const (
 	MaxPayload = 1200
 )
 
-// Request is what a prober sends: Binding, Hello, Check, Open, Order or Query.
+// Request is what a prober sends: Binding, Hello, Check, Order or Query.
 type Request interface{ isRequest() }
 
 // Binding is a plain STUN Binding request (RFC 8489), without natprobe
@@ -40,18 +40,16 @@ type Hello struct{ ID ID }
 // Check asks for the external address, to see that a flow works.
 type Check struct{ ID ID }
 
-// Open is an indication that opens a mapping and asks for nothing.
-type Open struct{ ID ID }
-
 // Order asks for a burst after a silence. Where it is accepted nothing comes
-// back before the burst.
+// back before the burst. An order of no copies asks for its receipt only: it
+// opens a mapping in silence, and the prober can tell that it passed.
 type Order struct {
 	ID      ID
 	Session SessionID
 	Tokens  []Token       // 1 to MaxTokens; one must be good for the order's source address
 	Delay   time.Duration // from the order's arrival to the first copy, whole milliseconds
 	Spread  time.Duration // from the first copy to the last, whole milliseconds, 0 to MaxSpread
-	Copies  int           // 1 to MaxCopies
+	Copies  int           // 0 to MaxCopies
 	Size    int           // payload bytes to pad to; the least that pays is taken where it is larger
 }
 
@@ -69,7 +67,6 @@ type Query struct {
 func (Binding) isRequest() {}
 func (Hello) isRequest()   {}
 func (Check) isRequest()   {}
-func (Open) isRequest()    {}
 func (Order) isRequest()   {}
 func (Query) isRequest()   {}
 
@@ -164,7 +161,6 @@ const (
 	KindNone Kind = iota // plain STUN
 	KindHello
 	KindCheck
-	KindOpen
 	KindOrder
 	KindQuery
 )

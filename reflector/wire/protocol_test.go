@@ -96,7 +96,7 @@ func TestProtocolMessages(t *testing.T) {
 	messages := [][]byte{
 		encodeRequest(requests["hello"]), encodeReply(replies["hello"]),
 		encodeRequest(requests["check"]), encodeReply(replies["check"]),
-		encodeRequest(requests["open"]), encodeRequest(requests["order"]),
+		encodeRequest(requests["order"]),
 		encodeRequest(requests["query for orders"]), encodeReply(replies["query with receipts"]),
 		encodeReply(replies["refusal of an order"]), encodeReply(replies["burst"]), encodeReply(replies["beacon"]),
 	}

@@ -23,16 +23,13 @@ const (
 func (r Binding) Encode() []byte { return begin(stun.ClassRequest, r.ID).Raw }
 
 // Encode returns the datagram, padded to pay for its answer.
-func (r Hello) Encode() []byte { return simple(stun.ClassRequest, r.ID, KindHello, helloSize) }
+func (r Hello) Encode() []byte { return simple(r.ID, KindHello, helloSize) }
 
 // Encode returns the datagram, padded to pay for its answer.
-func (r Check) Encode() []byte { return simple(stun.ClassRequest, r.ID, KindCheck, checkSize) }
+func (r Check) Encode() []byte { return simple(r.ID, KindCheck, checkSize) }
 
-// Encode returns the datagram.
-func (r Open) Encode() []byte { return simple(stun.ClassIndication, r.ID, KindOpen, 0) }
-
-func simple(class stun.MessageClass, id ID, k Kind, size int) []byte {
-	m := begin(class, id)
+func simple(id ID, k Kind, size int) []byte {
+	m := begin(stun.ClassRequest, id)
 	addKind(m, k)
 	pad(m, size)
 	return m.Raw
@@ -87,9 +84,8 @@ func (r Query) Encode() []byte {
 }
 
 // ParseRequest decodes what a prober or any STUN client sent. Its error is
-// ErrNotSTUN for a foreign datagram and for STUN that is neither a Binding
-// request nor a natprobe indication, ErrMalformed for broken natprobe
-// attributes. With ErrMalformed a request's id comes along in a Binding, so
+// ErrNotSTUN for a foreign datagram and for STUN that is no Binding request,
+// ErrMalformed for broken natprobe attributes. With ErrMalformed a request's id comes along in a Binding, so
 // that it can be answered with 400.
 func ParseRequest(b []byte) (Request, error) {
 	m, err := decode(b)
@@ -101,8 +97,6 @@ func ParseRequest(b []byte) (Request, error) {
 	}
 	k, err := kind(m)
 	switch {
-	case m.Type.Class == stun.ClassIndication && err == nil && k == KindOpen:
-		return Open{ID: m.TransactionID}, nil
 	case m.Type.Class != stun.ClassRequest:
 		return nil, ErrNotSTUN
 	case err != nil:
@@ -124,8 +118,6 @@ func ParseRequest(b []byte) (Request, error) {
 		r, err = parseOrder(m)
 	case KindQuery:
 		r, err = parseQuery(m)
-	case KindOpen:
-		err = malformed(attrMessage, 4) // an indication only
 	}
 	if err != nil {
 		return Binding{ID: m.TransactionID}, err
@@ -182,7 +174,7 @@ func parseOrder(m *stun.Message) (Order, error) {
 	if len(r.Tokens) == 0 {
 		return r, malformed(attrToken, 0)
 	}
-	if r.Copies < 1 || r.Copies > MaxCopies || r.Spread > MaxSpread {
+	if r.Copies > MaxCopies || r.Spread > MaxSpread {
 		return r, malformed(attrOrder, len(b))
 	}
 	return r, nil
