@@ -111,7 +111,7 @@ func TestKernelFaults(t *testing.T) {
 		for seed := range seeds {
 			t.Run(fmt.Sprintf("%s/%d", f.name, seed), func(t *testing.T) {
 				t.Parallel()
-				f.run(t, rand.New(rand.NewPCG(seed, uint64(i)))) //nolint:gosec // a small count
+				f.run(t, rand.New(rand.NewPCG(seed, uint64(i))))
 			})
 		}
 	}
