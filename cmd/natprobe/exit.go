@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/natprobe/natprobe/probe"
+)
+
+// The exit statuses, the same for every verb.
+const (
+	exitDone         = 0
+	exitFailed       = 1
+	exitUsage        = 2   // the command line, or what it names, can't be understood
+	exitInconclusive = 3   // not enough evidence
+	exitUnreachable  = 4   // no reflector there, or it refuses
+	exitInterrupted  = 130 // as shells say it of SIGINT: 128 + 2
+)
+
+var (
+	// errInconclusive reports that the evidence does not suffice.
+	errInconclusive = errors.New("inconclusive")
+	// errUnresolved reports a reflector whose name leads to no usable address.
+	errUnresolved = errors.New("no such reflector")
+	// errInterrupted reports that a signal ended the verb.
+	errInterrupted = errors.New("interrupted")
+)
+
+// usageError is about what the user gave.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// guidance is a usageError that says itself, at length, what to do.
+type guidance string
+
+func (g guidance) Error() string { return string(g) }
+
+// statusError is the exit status of another process that did the work and has
+// said all there is to say.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// exitStatus maps an error to the status that the process ends with.
+func exitStatus(err error) int {
+	var status statusError
+	var usage usageError
+	var guide guidance
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &status):
+		return int(status)
+	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.As(err, &usage), errors.As(err, &guide), errors.Is(err, probe.ErrConfig):
+		return exitUsage
+	case errors.Is(err, errUnresolved), errors.Is(err, probe.ErrUnreachable), errors.Is(err, probe.ErrRefused):
+		return exitUnreachable
+	case errors.Is(err, errInconclusive):
+		return exitInconclusive
+	default:
+		return exitFailed
+	}
+}
+
+// report tells a person why the command failed, and returns the exit status.
+func report(stderr io.Writer, command string, err error) int {
+	status := exitStatus(err)
+	var silent statusError
+	if err == nil || errors.As(err, &silent) {
+		return status
+	}
+	text := strings.TrimPrefix(err.Error(), probe.ErrConfig.Error()+": ")
+	// A person can't be told where telling fails.
+	_, _ = fmt.Fprintf(stderr, "natprobe: %s\n", strings.TrimSpace(text))
+	var guide guidance
+	if status == exitUsage && !errors.As(err, &guide) {
+		_, _ = fmt.Fprintf(stderr, "\"%s --help\" tells more.\n", command)
+	}
+	return status
+}

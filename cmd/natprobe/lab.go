@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/natprobe/natprobe/probe"
+	"github.com/natprobe/natprobe/probe/natlab"
+	"github.com/natprobe/natprobe/reflector"
+	"github.com/natprobe/natprobe/results"
+)
+
+func (a *app) labCommand() *cobra.Command {
+	lab := &cobra.Command{
+		Use:   "lab",
+		Short: "Networks inside this machine to measure",
+		Long: `A lab is a whole network inside one Linux machine: a client, the NATs it sits
+behind, and a server. The NATs are the kernel's own, and their timers are known, so
+it shows whether natprobe measures rightly. Nothing of it is left behind.
+
+It needs root, or a system that lets everyone make user namespaces.`,
+		Example: `  natprobe lab list
+  natprobe measure --lab cgn`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q for %q; there is \"natprobe lab list\"", args[0], cmd.CommandPath())
+			}
+			return cmd.Help()
+		},
+	}
+	lab.AddCommand(&cobra.Command{
+		Use:     "list",
+		Short:   "List the labs and their true lifetimes",
+		Example: "  natprobe lab list",
+		Args:    cobra.NoArgs,
+		RunE:    func(*cobra.Command, []string) error { return a.listLabs() },
+	})
+	return lab
+}
+
+func (a *app) listLabs() error {
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	_, err := fmt.Fprintln(table, "LAB\tIDLE\tSTREAM\tWHAT IT IS")
+	for _, spec := range natlab.Catalogue() {
+		timers := spec.Truth()
+		_, lineErr := fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", spec.Name, timerText(timers.Solitary), timerText(timers.Stream), spec.Summary)
+		err = errors.Join(err, lineErr)
+	}
+	if err = errors.Join(err, table.Flush()); err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(a.stdout, "\nIDLE is how long a mapping lives after little traffic, STREAM after some seconds of it.\n"+
+		"Measure one with: natprobe measure --lab NAME\n")
+	return err
+}
+
+func timerText(d time.Duration) string {
+	if d == 0 {
+		return "never"
+	}
+	return fmt.Sprintf("%g s", d.Seconds())
+}
+
+func labNames() []string {
+	var names []string
+	for _, spec := range natlab.Catalogue() {
+		names = append(names, spec.Name)
+	}
+	return names
+}
+
+// truth returns the lifetimes that a lab was configured with, in seconds; 0
+// where nothing expires.
+func truth(spec natlab.Spec) map[results.Regime]float64 {
+	timers := spec.Truth()
+	return map[results.Regime]float64{
+		results.Solitary: timers.Solitary.Seconds(),
+		results.Oneway:   timers.Oneway.Seconds(),
+		results.Exchange: timers.Exchange.Seconds(),
+		results.Stream:   timers.Stream.Seconds(),
+	}
+}
+
+// inLab measures a lab, with a reflector inside it.
+func (m *measurement) inLab(ctx context.Context) (err error) {
+	spec, err := natlab.Find(m.flags.lab)
+	if err != nil {
+		return usageError{fmt.Errorf("--lab: %w", err)}
+	}
+	if m.flags.family != familyAuto {
+		spec.Family = natlab.Family(m.flags.family)
+	}
+	m.lab = &spec
+
+	// Not ctx: the other process gets each signal passed on, and would take
+	// the end of ctx for a second Ctrl-C.
+	ran, status, err := natlab.EnterUserNamespace(context.WithoutCancel(ctx), m.app.args)
+	if err != nil {
+		return fmt.Errorf("lab %s: %w", spec.Name, err)
+	}
+	if ran {
+		return statusError(status)
+	}
+
+	lab, err := natlab.Start(ctx, spec)
+	if err != nil {
+		return fmt.Errorf("lab %s: %w", spec.Name, err)
+	}
+	defer func() { err = errors.Join(err, lab.Close()) }()
+	stop, err := serveInLab(ctx, lab)
+	if err != nil {
+		return fmt.Errorf("lab %s: %w", spec.Name, err)
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+
+	m.config.Reflector = netip.AddrPortFrom(lab.ServerAddr(), defaultPort)
+	m.config.Local = lab.ClientAddr()
+	// Each lab's NATs begin without any state, so ports need not be remembered.
+	return m.run(ctx, &probe.Prober{Listen: lab.ClientListen}, false)
+}
+
+// serveInLab runs a reflector with its default limits on a lab's server until
+// stop.
+func serveInLab(ctx context.Context, lab *natlab.Lab) (stop func() error, err error) {
+	conn, err := lab.ServerListen(ctx, "udp", netip.AddrPortFrom(lab.ServerAddr(), defaultPort).String())
+	if err != nil {
+		return nil, err
+	}
+	r, err := reflector.New(reflector.Config{})
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	// It outlives an interrupted measurement, which ends with stop.
+	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	served := make(chan error, 1)
+	go func() { served <- r.Serve(serving, conn) }()
+	return func() error {
+		cancel()
+		return errors.Join(<-served, conn.Close())
+	}, nil
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// app is what verbs may touch of the world outside: data goes to stdout, talk
+// to stderr.
+type app struct {
+	args   []string // of the whole command line, without the program's name
+	env    func(string) (string, bool)
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+	// begun is set once the command line was understood. Errors before that
+	// are about the command line.
+	begun bool
+}
+
+// run carries out a command line and returns the exit status. When ctx is done
+// the verb ends and keeps what it has.
+func run(ctx context.Context, args []string, env func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{args: args, env: env, stdin: stdin, stdout: stdout, stderr: stderr}
+	root := a.root()
+	// Not nil: cobra would look at os.Args.
+	root.SetArgs(append([]string{}, args...))
+	ran, err := root.ExecuteContextC(ctx)
+	if err != nil && !a.begun {
+		err = usageError{err}
+	}
+	return report(stderr, ran.CommandPath(), err)
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "natprobe",
+		Short: "Measure how long NATs and firewalls remember you",
+		Long: `natprobe measures how long the NATs and firewalls between you and the Internet
+keep an idle UDP mapping, and tells which PersistentKeepalive WireGuard needs.
+
+It takes two machines: yours, behind the NAT, runs "natprobe measure"; one with a
+public address runs "natprobe reflector". To see it work on one machine, without
+any network, measure a lab.`,
+		Example: `  natprobe measure --lab fast                    try it, on Linux, in half a minute
+  natprobe reflector                             on a public machine
+  natprobe measure --reflector vpn.example.org   at home
+  natprobe recommend record.json                 an interval from a saved measurement`,
+		Version:       buildInfo().Version,
+		SilenceErrors: true, // report says them, once
+		SilenceUsage:  true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			a.begun = true
+		},
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetVersionTemplate("natprobe {{.Version}}\n")
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(a.measureCommand(), a.recommendCommand(), a.reflectorCommand(), a.labCommand(), a.versionCommand())
+	return root
+}
+
+// printJSON writes a value as one document on one line of stdout, so that
+// outputs that are appended to a file make JSONL.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.stdout)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write to standard output: %w", err)
+	}
+	return nil
+}
+
+// color says whether stdout is for the eyes of someone who wants colours
+// (https://no-color.org).
+func (a *app) color() bool {
+	file, ok := a.stdout.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) { //nolint:gosec // a descriptor is a small number
+		return false
+	}
+	if value, set := a.env("NO_COLOR"); set && value != "" {
+		return false
+	}
+	kind, _ := a.env("TERM")
+	return kind != "dumb"
+}
+
+// say tells a person something, on stderr.
+func (a *app) say(format string, args ...any) {
+	// A person can't be told where telling fails.
+	_, _ = fmt.Fprintf(a.stderr, format+"\n", args...)
+}
