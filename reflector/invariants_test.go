@@ -157,7 +157,7 @@ func (h *hostile) datagram(from *host) []byte {
 		return q.Encode()
 	case 7, 8, 9:
 		o := wire.Order{
-			ID: wire.NewID(), Session: from.session, Copies: 1 + h.random.IntN(wire.MaxCopies),
+			ID: wire.NewID(), Session: from.session, Copies: h.random.IntN(wire.MaxCopies + 1),
 			Delay: time.Duration(h.random.IntN(30_000)) * time.Millisecond, Spread: time.Duration(h.random.IntN(1000)) * time.Millisecond,
 			Size: h.random.IntN(wire.MaxPayload),
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/natprobe/natprobe/reflector/wire"
 )
 
-// receiptLifetime is how long a burst that has left is remembered: several
+// receiptLifetime is how long an order is remembered after its last copy: several
 // outages' worth of retries of the query that asks for it.
 const receiptLifetime = time.Minute
 
@@ -109,7 +109,7 @@ func (c *core) admitOrder(now time.Time, a arrival, s *session, w wire.Order) (w
 	}
 	l := c.limits
 	switch {
-	case w.Delay > l.MaxDelay:
+	case w.Copies > 0 && w.Delay > l.MaxDelay:
 		return no(wire.CodeQuota, wire.LimitDelay, int(l.MaxDelay/time.Second))
 	case w.Copies > l.MaxCopies:
 		return no(wire.CodeQuota, wire.LimitCopies, l.MaxCopies)

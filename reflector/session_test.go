@@ -135,6 +135,79 @@ func TestDuplicatedOrder(t *testing.T) {
 	})
 }
 
+// TestReceiptOnly: the delay and spread of an order of no copies mean nothing, it
+// adds all its bytes to the credit, leaves slots and places to others, is noted
+// when it comes again, and is remembered for a minute.
+func TestReceiptOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, Config{Limits: Limits{MaxDelay: time.Minute, Pending: 1, SlotAddress: 2}}, serverA)
+		c := g.client(0, home)
+		credit := g.reflector.core.sessions.byID[c.session].credit
+		o := c.order(time.Hour, 0)
+		o.Spread = time.Minute
+		c.place(flow, o)
+		if got, want := g.reflector.core.sessions.byID[c.session].credit-credit, wire.IPBytes(home.Addr(), len(o.Encode())); got != want {
+			t.Errorf("it added %d bytes to the credit, want all of its %d", got, want)
+		}
+		c.place(flow, c.order(time.Second, 0))
+		later := c.place(flow, c.order(time.Second, 1)) // takes the only place and both slots
+		want := wire.Receipt{ID: o.ID, State: wire.StateSent, From: flow}
+		if diff := cmp.Diff(want, c.query(o.ID).Receipts[0], byValue); diff != "" {
+			t.Errorf("receipt (-want +got):\n%s", diff)
+		}
+		c.place(home, o)
+		want.Duplicated = true
+		if diff := cmp.Diff(want, c.query(o.ID).Receipts[0], byValue); diff != "" {
+			t.Errorf("receipt after it came again (-want +got):\n%s", diff)
+		}
+		if s := g.reflector.Stats(); s.Accepted != 3 || s.Pending != 1 || s.Remembered != 2 || s.Duplicates != 1 {
+			t.Errorf("stats = %+v, want 3 accepted, 1 pending, 2 remembered, 1 duplicate", s)
+		}
+		after(receiptLifetime - time.Millisecond)
+		bursts, beacons := sentTo(t, g.take(0))
+		if len(bursts) != 1 || len(beacons) != 1 {
+			t.Errorf("%d copies and %d beacons left, want one each, of the other order", len(bursts), len(beacons))
+		}
+		if got := c.query(o.ID, later.ID).Receipts; got[0].State != wire.StateSent || got[1].State != wire.StateSent {
+			t.Errorf("receipts just before a minute has passed = %+v, want both sent", got)
+		}
+		after(time.Millisecond)
+		if got := c.query(o.ID, later.ID).Receipts; got[0].State != wire.StateUnknown || got[1].State != wire.StateSent {
+			t.Errorf("receipts after a minute = %+v, want the first forgotten", got)
+		}
+	})
+}
+
+// TestReceiptOnlyRefused: an order of no copies is admitted as any other.
+func TestReceiptOnlyRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, Config{Limits: Limits{Pending: 1, Orders: 2}}, serverA)
+		c := g.client(0, home)
+		elsewhere := netip.MustParseAddrPort("203.0.113.9:50000")
+		refused := func(from netip.AddrPort, change func(o *wire.Order), code wire.Code, limit wire.LimitKind) {
+			t.Helper()
+			o := c.order(0, 0)
+			change(&o)
+			r := g.refused(0, from, o.Encode())
+			if r.Code != code || r.Limit != limit || r.Kind != wire.KindOrder || r.ID != o.ID || r.Token == (wire.Token{}) {
+				t.Errorf("refused with %+v, want %v, %v and a token", r, code, limit)
+			}
+			if got := c.query(o.ID).Receipts[0].State; got != wire.StateUnknown {
+				t.Errorf("a refused order is %v, want unknown", got)
+			}
+		}
+		same := func(*wire.Order) {}
+		refused(flow, func(o *wire.Order) { o.Session = wire.NewSessionID() }, wire.CodeUnknownSession, wire.LimitNone)
+		refused(elsewhere, same, wire.CodeStaleToken, wire.LimitNone)
+		c.place(flow, c.order(time.Second, 1))
+		refused(flow, same, wire.CodeQuota, wire.LimitPending)
+		after(2 * time.Second)
+		g.take(0)
+		c.place(flow, c.order(0, 0))
+		refused(flow, same, wire.CodeCapacity, wire.LimitMemory)
+	})
+}
+
 // TestForgetting: receipts live a minute, sessions five idle ones, and nothing
 // that they took is left behind.
 func TestForgetting(t *testing.T) {

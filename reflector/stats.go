@@ -35,7 +35,7 @@ type Stats struct {
 	// What it holds now.
 	Sessions   int
 	Pending    int // orders whose burst is due
-	Remembered int // orders whose burst has left
+	Remembered int // orders whose burst has left, or that asked for none
 }
 
 // snapshot returns the counters with what the core holds now.

@@ -47,9 +47,9 @@ type Order struct {
 	ID      ID
 	Session SessionID
 	Tokens  []Token       // 1 to MaxTokens; one must be good for the order's source address
-	Delay   time.Duration // from the order's arrival to the first copy, whole milliseconds
-	Spread  time.Duration // from the first copy to the last, whole milliseconds, 0 to MaxSpread
-	Copies  int           // 0 to MaxCopies
+	Delay   time.Duration // from the order's arrival to the first copy, whole milliseconds; ignored without copies
+	Spread  time.Duration // from the first copy to the last, whole milliseconds, 0 to MaxSpread; ignored without copies
+	Copies  int           // 0 to MaxCopies; 0: a receipt only
 	Size    int           // payload bytes to pad to; the least that pays is taken where it is larger
 }
 

@@ -36,7 +36,9 @@ func sampleRequests() map[string]Request {
 			ID: id4, Session: sampleSession, Tokens: []Token{sampleToken},
 			Delay: 30 * time.Second, Spread: 400 * time.Millisecond, Copies: 3, Size: orderMin,
 		},
-		"order of no copies": Order{ID: id4, Session: sampleSession, Tokens: []Token{sampleToken}, Size: orderMin},
+		"order of no copies": Order{
+			ID: id4, Session: sampleSession, Tokens: []Token{sampleToken}, Spread: 2 * MaxSpread, Size: orderMin,
+		},
 		"order at its limits": Order{
 			ID: id4, Session: sampleSession, Tokens: []Token{sampleToken, {1}, {2}, {3}},
 			Delay: (1<<32 - 1) * time.Millisecond, Spread: MaxSpread, Copies: MaxCopies, Size: MaxPayload,

@@ -14,7 +14,7 @@ type ReceiptState uint8
 const (
 	StateUnknown ReceiptState = iota // it never arrived, or is forgotten
 	StatePending                     // it arrived, its burst is due
-	StateSent                        // its burst has left
+	StateSent                        // its burst has left, or it asked for none
 )
 
 // NotSent is the gap of a copy that could not be sent.
@@ -28,7 +28,8 @@ type Receipt struct {
 	From       netip.AddrPort // where the order came from: the flow's external address
 	// Gaps holds for each copy the silence from the order's arrival to the
 	// copy's departure on the reflector's monotonic clock, or NotSent. It is
-	// empty unless State is StateSent. Resolution: 16 µs.
+	// empty unless State is StateSent, and where the order asked for no copies.
+	// Resolution: 16 µs.
 	Gaps []time.Duration
 }
 

@@ -258,7 +258,7 @@ func parseSuccess(m *stun.Message) (Reply, error) {
 		return parseQueryReply(m, QueryReply{ID: m.TransactionID, Mapped: ap})
 	case KindNone:
 		return BindingReply{ID: m.TransactionID, Mapped: ap}, nil
-	default: // orders and opens are never answered with success
+	default: // orders are never answered with success
 		return nil, malformed(attrMessage, 4)
 	}
 }

@@ -85,8 +85,8 @@ func (r Query) Encode() []byte {
 
 // ParseRequest decodes what a prober or any STUN client sent. Its error is
 // ErrNotSTUN for a foreign datagram and for STUN that is no Binding request,
-// ErrMalformed for broken natprobe attributes. With ErrMalformed a request's id comes along in a Binding, so
-// that it can be answered with 400.
+// ErrMalformed for broken natprobe attributes. With ErrMalformed a request's id
+// comes along in a Binding, so that it can be answered with 400.
 func ParseRequest(b []byte) (Request, error) {
 	m, err := decode(b)
 	if err != nil {
@@ -174,7 +174,7 @@ func parseOrder(m *stun.Message) (Order, error) {
 	if len(r.Tokens) == 0 {
 		return r, malformed(attrToken, 0)
 	}
-	if r.Copies > MaxCopies || r.Spread > MaxSpread {
+	if r.Copies > MaxCopies || r.Copies > 0 && r.Spread > MaxSpread {
 		return r, malformed(attrOrder, len(b))
 	}
 	return r, nil

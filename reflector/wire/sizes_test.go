@@ -38,6 +38,7 @@ func TestRequestsPay(t *testing.T) {
 		{"hello", len(Hello{}.Encode()), []int{len(HelloReply{Mapped: from6, Limits: sampleLimits}.Encode()), largestRefusal(KindHello, true)}},
 		{"check", len(Check{}.Encode()), []int{len(CheckReply{Mapped: from6}.Encode()), largestRefusal(KindCheck, false)}},
 		{"order", len(Order{Tokens: []Token{sampleToken}, Copies: 1}.Encode()), []int{largestRefusal(KindOrder, true)}},
+		{"order of no copies", len(Order{Tokens: []Token{sampleToken}}.Encode()), []int{largestRefusal(KindOrder, true)}},
 		{"query", len(Query{}.Encode()), answers(0)},
 		{"query for one", len(Query{Orders: make([]ID, 1)}.Encode()), answers(1)},
 		{"query for all", len(Query{Orders: make([]ID, MaxQueryIDs)}.Encode()), answers(MaxQueryIDs)},
@@ -73,10 +74,16 @@ func TestQueryReplySize(t *testing.T) {
 	}
 }
 
-// TestOrderSize: an order of that size carries the IP bytes of its packets.
+// TestOrderSize: an order of that size carries the IP bytes of its packets; one
+// of no copies still pays for its refusal.
 func TestOrderSize(t *testing.T) {
+	for _, ipv6 := range []bool{false, true} {
+		if got := OrderSize(0, true, ipv6); got != orderMin {
+			t.Errorf("OrderSize(0, true, %v) = %d, want %d", ipv6, got, orderMin)
+		}
+	}
 	for _, addr := range []netip.Addr{from4.Addr(), from6.Addr()} {
-		for copies := 1; copies <= MaxCopies; copies++ {
+		for copies := range MaxCopies + 1 {
 			for _, beacons := range []bool{false, true} {
 				packets := copies
 				if beacons {
