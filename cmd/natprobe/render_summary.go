@@ -1,0 +1,214 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/natprobe/natprobe/results"
+)
+
+// summary is what a finished measurement shows on stdout.
+type summary struct {
+	Record  results.Record
+	LabName string
+	// Truth holds the lab's timers in seconds; 0: never expires; nil outside
+	// labs.
+	Truth map[results.Regime]float64
+}
+
+// writeSummary writes a measurement for a person: one sentence, the line to
+// paste, then the details.
+func writeSummary(w io.Writer, s summary, color bool) {
+	st := style{color: color, unicode: true}
+	var b strings.Builder
+	writeHeadline(&b, s, st)
+	if !s.Record.Complete {
+		writeParagraph(&b, "This run is incomplete: it was interrupted, or its time ran out, before the lifetime of each regime was found. What follows holds as far as it goes.")
+		b.WriteString("\n")
+	}
+	writeLifetimes(&b, s, st)
+	writePath(&b, s.Record)
+	if r := s.Record.Recommendation; r != nil {
+		b.WriteString("\n")
+		writeReasoning(&b, *r, st)
+	}
+	writeEvents(&b, s.Record.Events, st)
+	writeEffort(&b, s.Record.Effort)
+	// A person can't be told where telling fails.
+	_, _ = io.WriteString(w, b.String())
+}
+
+// textWidth is how long lines of running text are.
+const textWidth = 88
+
+func writeParagraph(b *strings.Builder, text string) {
+	for _, line := range wrap(text, textWidth) {
+		b.WriteString(line + "\n")
+	}
+}
+
+// heading starts a section.
+func heading(b *strings.Builder, st style, text string) {
+	b.WriteString(st.paint(sgrBold, text) + "\n")
+}
+
+// writeHeadline writes what most people read only.
+func writeHeadline(b *strings.Builder, s summary, st style) {
+	r := s.Record.Recommendation
+	switch {
+	case r == nil:
+		writeParagraph(b, box(s)+" "+lives(s.Record)+".")
+		b.WriteString("\n")
+	case r.KeepaliveS == nil:
+		writeUndecided(b, *r, st)
+	case r.Off:
+		writeParagraph(b, box(s)+" keeps no state that could expire: WireGuard's PersistentKeepalive can stay off.")
+		writeLine(b, 0, st)
+	default:
+		writeParagraph(b, fmt.Sprintf("%s %s: set WireGuard's PersistentKeepalive to %d s.", box(s), lives(s.Record), *r.KeepaliveS))
+		writeLine(b, *r.KeepaliveS, st)
+	}
+}
+
+// writeLine writes the line to paste, alone between empty lines.
+func writeLine(b *strings.Builder, keepalive int, st style) {
+	fmt.Fprintf(b, "\n%s\n\n", st.paint(sgrBold+";"+sgrGreen, fmt.Sprintf("PersistentKeepalive = %d", keepalive)))
+}
+
+// box names what was measured. Outside a lab that is the whole path: one
+// measurement can't tell whose timer was the shortest.
+func box(s summary) string {
+	if s.LabName != "" {
+		if s.Record.Network.Mapping == "none" {
+			return "The network of lab " + s.LabName
+		}
+		return "The NAT of lab " + s.LabName
+	}
+	if s.Record.Network.Mapping == "none" {
+		return "Your network's path (no address translation)"
+	}
+	return "Your network's path"
+}
+
+// lives says how long mappings of a tunnel live.
+func lives(r results.Record) string {
+	exchange, stream := find(r, results.Exchange), find(r, results.Stream)
+	switch {
+	case exchange != nil && stream != nil && bracket(exchange.LowerS, exchange.UpperS) == bracket(stream.LowerS, stream.UpperS):
+		return "keeps an idle tunnel open for " + bracket(stream.LowerS, stream.UpperS)
+	case exchange != nil && stream != nil:
+		return fmt.Sprintf("keeps an idle tunnel open for %s after its handshake and %s once it is in use",
+			bracket(exchange.LowerS, exchange.UpperS), bracket(stream.LowerS, stream.UpperS))
+	case len(r.Lifetimes) > 0:
+		var all []string
+		for _, l := range r.Lifetimes {
+			all = append(all, fmt.Sprintf("%s (%s)", bracket(l.LowerS, l.UpperS), meaning(l.Regime)))
+		}
+		return "keeps an idle mapping open for " + strings.Join(all, " and ")
+	default:
+		return "was not measured"
+	}
+}
+
+func find(r results.Record, regime results.Regime) *results.Lifetime {
+	for i := range r.Lifetimes {
+		if r.Lifetimes[i].Regime == regime {
+			return &r.Lifetimes[i]
+		}
+	}
+	return nil
+}
+
+func writeLifetimes(b *strings.Builder, s summary, st style) {
+	heading(b, st, "How long an idle mapping lives, by the traffic before its silence")
+	header := []string{"regime", "traffic", "lifetime", "shape", "alive", "expired", "unclear"}
+	if s.Truth != nil {
+		header = append(header, "truth")
+	}
+	t := table{align: []int{1, 1, 1, 1, -1, -1, -1, 1}}
+	t.row(header...)
+	for _, l := range s.Record.Lifetimes {
+		shape := string(l.Shape)
+		if l.LowerS <= 0 || l.UpperS == nil {
+			shape = "open"
+		}
+		cells := []string{
+			string(l.Regime), meaning(l.Regime), bracket(l.LowerS, l.UpperS), shape,
+			count(float64(l.Alive)), count(float64(l.Expired)), count(float64(l.Inconclusive)),
+		}
+		if s.Truth != nil {
+			cells = append(cells, truthText(s.Truth, l))
+		}
+		t.row(cells...)
+	}
+	t.write(b, st)
+}
+
+// truthText compares a bracket with the lab's timer.
+func truthText(truth map[results.Regime]float64, l results.Lifetime) string {
+	t, ok := truth[l.Regime]
+	if !ok {
+		return "not known"
+	}
+	text := "never expires"
+	inside := l.UpperS == nil
+	if t > 0 {
+		text = bound(t, func(s float64) float64 { return s }) + " s"
+		inside = l.LowerS <= t && (l.UpperS == nil || t <= *l.UpperS)
+	}
+	if inside {
+		return text + ", inside"
+	}
+	return text + ", MISSED"
+}
+
+func writePath(b *strings.Builder, r results.Record) {
+	b.WriteString("\n")
+	var t table
+	t.row("loss out", lossDetail(r.Loss))
+	if r.Loss.Inbound != nil {
+		t.row("loss in", lossDetail(*r.Loss.Inbound))
+	}
+	t.row("RTT", millis(r.Reflector.RTTms)+", the smallest seen")
+	t.write(b, style{})
+}
+
+func lossDetail(l results.Loss) string {
+	if l.Sent == 0 {
+		return "not measured"
+	}
+	return fmt.Sprintf("%s (%s of %s packets), below %s with 95 %% confidence",
+		percent(l.Rate), count(float64(l.Lost)), count(float64(l.Sent)), percent(l.Upper95))
+}
+
+func writeEvents(b *strings.Builder, events []results.Event, st style) {
+	if len(events) == 0 {
+		return
+	}
+	b.WriteString("\n")
+	heading(b, st, "What happened meanwhile")
+	var t table
+	for _, e := range events {
+		text := e.Detail
+		if text == "" {
+			text = string(e.Reason)
+		}
+		if e.Voided > 0 {
+			text += fmt.Sprintf("; %s void", plural(e.Voided, "trial"))
+		}
+		t.row("at "+duration(seconds(e.AtS)), text)
+	}
+	t.write(b, style{})
+}
+
+func writeEffort(b *strings.Builder, e results.Effort) {
+	b.WriteString("\n")
+	text := fmt.Sprintf("Took %s", duration(seconds(e.ElapsedS)))
+	if e.FirstBracketS > 0 {
+		text += fmt.Sprintf(" (the last bracket stood after %s)", duration(seconds(e.FirstBracketS)))
+	}
+	writeParagraph(b, fmt.Sprintf("%s: at most %s at a time, %s sent (%s), %s received, %s.",
+		text, plural(e.MaxMappings, "mapping"), plural(e.PacketsSent, "packet"), size(float64(e.BytesSent)),
+		count(float64(e.PacketsRecv)), plural(e.Rounds, "round")))
+}
