@@ -86,6 +86,8 @@ func (c *control) failed(err error) {
 	// Later failures to send are losses, and an outage when they last.
 }
 
+func (c *control) stray() {}
+
 func (c *control) received(r wire.Reply) {
 	switch r := r.(type) {
 	case wire.HelloReply:
@@ -175,7 +177,7 @@ func (c *control) answered(r wire.QueryReply) {
 		return
 	}
 	delete(c.sentAt, r.Seq)
-	c.e.path.sawRTT(c.e.now, c.e.now-sent)
+	c.e.path.sawRTT(sent, c.e.now-sent)
 	c.count(r)
 	c.lastReply = c.e.now
 	if c.outage {

@@ -90,13 +90,14 @@ func (e *engine) wake() (time.Duration, bool) {
 // receive takes a datagram that reached a flow's socket at the given time.
 func (e *engine) receive(at time.Duration, id flowID, from netip.AddrPort, payload []byte) {
 	f := e.flows[id]
-	if f == nil || e.over || from != e.cfg.Reflector {
+	if f == nil || e.over {
 		return
 	}
 	e.now = max(e.now, at)
 	reply, err := wire.ParseReply(payload)
-	if err != nil {
-		return // a foreign or damaged datagram proves nothing
+	if err != nil || from != e.cfg.Reflector {
+		f.owner.stray()
+		return
 	}
 	e.effort.PacketsRecv++
 	if b := bootOf(reply); b != (wire.BootID{}) {

@@ -31,6 +31,7 @@ type action struct {
 // flowOwner is told what happens to its flow.
 type flowOwner interface {
 	received(wire.Reply)
+	stray() // a datagram came in that nobody asked for
 	failed(error)
 }
 

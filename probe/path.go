@@ -31,7 +31,7 @@ type path struct {
 	outSent, outLost int
 	inSent, inLost   int
 
-	rtts     []rttSample // by time
+	rtts     []rttSample // by when the request was sent, but for overtaking
 	min, max time.Duration
 }
 

@@ -232,6 +232,8 @@ func (s *sentinel) received(r wire.Reply) {
 	}
 }
 
+func (s *sentinel) stray() {}
+
 func (s *sentinel) failed(error) {
 	s.cycle++
 	s.leave()

@@ -217,6 +217,15 @@ func (t *trial) refused(r wire.Refusal) {
 	t.finish(results.Inconclusive, results.ReasonRefused)
 }
 
+// stray ends a trial whose silence somebody broke: the NAT may have given the
+// external port of an expired mapping to this flow, and with it what was meant
+// for the other.
+func (t *trial) stray() {
+	if t.phase == phaseSilent && t.order.received == 0 {
+		t.finish(results.Inconclusive, results.ReasonStray)
+	}
+}
+
 func (t *trial) failed(error) {
 	t.e.plan.pause(socketPause)
 	t.finish(results.Inconclusive, results.ReasonSocket)
@@ -224,6 +233,7 @@ func (t *trial) failed(error) {
 
 func (t *trial) copyArrived(c wire.Copy) {
 	if t.order == nil || c.ID != t.order.id {
+		t.stray()
 		return
 	}
 	first := t.order.received == 0

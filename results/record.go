@@ -171,6 +171,7 @@ const (
 	ReasonRefused          Reason = "refused"                // the reflector refused the order
 	ReasonLoss             Reason = "loss too high to judge" // a burst of the largest size may be lost as a whole
 	ReasonDisputed         Reason = "disputed"               // expired below an alive, and repeats did not confirm it
+	ReasonStray            Reason = "stray packet"           // a packet of somebody else came in during the silence, and may have refreshed the mapping
 	ReasonUnwitnessed      Reason = "no witness"             // no flow that lived covers the silence, so the NAT may have lost its state
 	ReasonSocket           Reason = "socket failed"          // this machine could not send
 )
