@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -94,7 +95,7 @@ func (m mark) text(s style) string {
 // frame draws a snapshot for a screen of a width in characters. The lines that
 // matter most come first.
 func frame(p probe.Progress, width int, s style) []frameLine {
-	lines := []frameLine{statusLine(p, width)}
+	lines := statusLines(p)
 	axis := min(width-nameWidth-knownWidth-1, maxAxis)
 	if axis >= minAxis {
 		scale := newScale(p.Regimes, axis)
@@ -119,7 +120,7 @@ func frame(p probe.Progress, width int, s style) []frameLine {
 		lines = append(lines, frameLine{{sgrYellow, fmt.Sprintf("at %s: %s", duration(seconds(e.AtS)), eventText(e))}})
 	}
 	if axis >= minAxis {
-		lines = append(lines, legendLine(s))
+		lines = append(lines, legendLine(s, width))
 	}
 	for i, line := range lines {
 		line = line.cut(width)
@@ -138,25 +139,19 @@ var asciiText = strings.NewReplacer("–", "-", "≥", ">", "✓", "*", "·", ".
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// statusLine says as much as fits, the most important first.
-func statusLine(p probe.Progress, width int) frameLine {
+// statusLines say where the run and the path stand. There are always two, so
+// that the rest doesn't move up and down.
+func statusLines(p probe.Progress) []frameLine {
 	left := "at most " + duration(p.Remaining) + " left"
 	if p.Remaining == 0 {
 		left = "ending"
 	}
-	text := duration(p.Elapsed) + " elapsed"
-	for _, item := range []string{
-		left,
-		lossText(p.Outbound, p.Inbound),
-		"RTT " + millis(float64(p.RTT)/float64(time.Millisecond)),
-		plural(p.Mappings, "mapping") + " open",
-	} {
-		if utf8.RuneCountInString(text)+3+utf8.RuneCountInString(item) > width {
-			continue
-		}
-		text += " · " + item
+	path := fmt.Sprintf("%s · RTT %s · %s open", lossText(p.Outbound, p.Inbound),
+		millis(float64(p.RTT)/float64(time.Millisecond)), plural(p.Mappings, "mapping"))
+	return []frameLine{
+		{{sgrBold, duration(p.Elapsed) + " elapsed, " + left}},
+		{{"", path}},
 	}
-	return frameLine{{sgrBold, text}}
 }
 
 // knownPart writes a regime's bracket in short.
@@ -178,15 +173,19 @@ func knownPart(r probe.RegimeProgress) part {
 	return part{"", text}
 }
 
-func legendLine(s style) frameLine {
+// legendLine explains as many marks as there is room for.
+func legendLine(s style, width int) frameLine {
 	var line frameLine
 	for i, state := range legend {
 		m := marks[state]
 		lead := ""
 		if i > 0 {
-			lead = "   "
+			lead = "  "
 		}
-		line = append(line, part{"", lead}, part{m.sgr, m.text(s)}, part{sgrDim, " " + m.meaning})
+		next := append(slices.Clone(line), part{"", lead}, part{m.sgr, m.text(s)}, part{sgrDim, " " + m.meaning})
+		if next.width() <= width {
+			line = next
+		}
 	}
 	return line
 }

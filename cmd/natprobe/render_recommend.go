@@ -71,7 +71,8 @@ func writeReasoning(b *strings.Builder, r results.Recommendation, st style) {
 	t.row("reachable", fmt.Sprintf("%s of the time, expected", reachable(r.Reachability)))
 	t.row("cost a day", costText(r.CostPerDay))
 	if *k != 25 {
-		t.row("25 s instead", fmt.Sprintf("reachable %s of the time; %s a day", reachable(r.ReachabilityAt25), costText(r.CostAt25)))
+		t.row("25 s instead", fmt.Sprintf("reachable %s of the time;", reachable(r.ReachabilityAt25)))
+		t.row("", costText(r.CostAt25)+" a day")
 	}
 	t.write(b, style{})
 	if len(r.Alternatives) == 0 {
@@ -81,10 +82,13 @@ func writeReasoning(b *strings.Builder, r results.Recommendation, st style) {
 	heading(b, st, "Alternatives")
 	t = table{align: []int{1, -1}}
 	for _, a := range r.Alternatives {
-		t.row(a.Name, fmt.Sprintf("%d s", a.KeepaliveS), fmt.Sprintf("reachable %s of the time; %s packets a day; %s",
-			reachable(a.Reachability), count(a.CostPerDay.Packets), lossesText(a.ToleratesLosses)))
-		for _, line := range wrap(a.Why, textWidth-18) {
-			t.row("", "", line)
+		text := fmt.Sprintf("reachable %s of the time, %s packets a day: %s", reachable(a.Reachability), count(a.CostPerDay.Packets), a.Why)
+		for i, line := range wrap(text, textWidth-20) {
+			name, interval := "", ""
+			if i == 0 {
+				name, interval = a.Name, fmt.Sprintf("%d s", a.KeepaliveS)
+			}
+			t.row(name, interval, line)
 		}
 	}
 	t.write(b, style{})

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/natprobe/natprobe/results"
@@ -40,7 +41,7 @@ func writeSummary(w io.Writer, s summary, color bool) {
 }
 
 // textWidth is how long lines of running text are.
-const textWidth = 88
+const textWidth = 78
 
 func writeParagraph(b *strings.Builder, text string) {
 	for _, line := range wrap(text, textWidth) {
@@ -96,16 +97,16 @@ func lives(r results.Record) string {
 	exchange, stream := find(r, results.Exchange), find(r, results.Stream)
 	switch {
 	case exchange != nil && stream != nil && bracket(exchange.LowerS, exchange.UpperS) == bracket(stream.LowerS, stream.UpperS):
-		return "keeps an idle tunnel open for " + bracket(stream.LowerS, stream.UpperS)
+		return "keeps an idle tunnel open " + howLong(stream.LowerS, stream.UpperS)
 	case exchange != nil && stream != nil:
-		return fmt.Sprintf("keeps an idle tunnel open for %s after its handshake and %s once it is in use",
-			bracket(exchange.LowerS, exchange.UpperS), bracket(stream.LowerS, stream.UpperS))
+		return fmt.Sprintf("keeps an idle tunnel open %s after its handshake and %s once it is in use",
+			howLong(exchange.LowerS, exchange.UpperS), howLong(stream.LowerS, stream.UpperS))
 	case len(r.Lifetimes) > 0:
 		var all []string
 		for _, l := range r.Lifetimes {
-			all = append(all, fmt.Sprintf("%s (%s)", bracket(l.LowerS, l.UpperS), meaning(l.Regime)))
+			all = append(all, fmt.Sprintf("%s (%s)", howLong(l.LowerS, l.UpperS), meaning(l.Regime)))
 		}
-		return "keeps an idle mapping open for " + strings.Join(all, " and ")
+		return "keeps an idle mapping open " + strings.Join(all, " and ")
 	default:
 		return "was not measured"
 	}
@@ -122,45 +123,46 @@ func find(r results.Record, regime results.Regime) *results.Lifetime {
 
 func writeLifetimes(b *strings.Builder, s summary, st style) {
 	heading(b, st, "How long an idle mapping lives, by the traffic before its silence")
-	header := []string{"regime", "traffic", "lifetime", "shape", "alive", "expired", "unclear"}
-	if s.Truth != nil {
-		header = append(header, "truth")
-	}
-	t := table{align: []int{1, 1, 1, 1, -1, -1, -1, 1}}
-	t.row(header...)
+	t := table{align: []int{1, 1, 1, 1, -1, -1, -1}}
+	t.row("regime", "traffic", "lifetime", "shape", "alive", "expired", "unclear")
 	for _, l := range s.Record.Lifetimes {
 		shape := string(l.Shape)
 		if l.LowerS <= 0 || l.UpperS == nil {
 			shape = "open"
 		}
-		cells := []string{
-			string(l.Regime), meaning(l.Regime), bracket(l.LowerS, l.UpperS), shape,
-			count(float64(l.Alive)), count(float64(l.Expired)), count(float64(l.Inconclusive)),
-		}
-		if s.Truth != nil {
-			cells = append(cells, truthText(s.Truth, l))
-		}
-		t.row(cells...)
+		t.row(string(l.Regime), meaning(l.Regime), bracket(l.LowerS, l.UpperS), shape,
+			count(float64(l.Alive)), count(float64(l.Expired)), count(float64(l.Inconclusive)))
 	}
 	t.write(b, st)
+	if s.Truth != nil {
+		b.WriteString("\n")
+		writeParagraph(b, truthText(s))
+	}
 }
 
-// truthText compares a bracket with the lab's timer.
-func truthText(truth map[results.Regime]float64, l results.Lifetime) string {
-	t, ok := truth[l.Regime]
-	if !ok {
-		return "not known"
+// truthText compares the brackets with the lab's timers.
+func truthText(s summary) string {
+	var timers, missed []string
+	for _, l := range s.Record.Lifetimes {
+		t, known := s.Truth[l.Regime]
+		if !known {
+			continue
+		}
+		text, inside := "never", l.UpperS == nil
+		if t > 0 {
+			text = strconv.FormatFloat(t, 'f', -1, 64) + " s"
+			inside = l.LowerS <= t && (l.UpperS == nil || t <= *l.UpperS)
+		}
+		timers = append(timers, string(l.Regime)+" "+text)
+		if !inside {
+			missed = append(missed, string(l.Regime))
+		}
 	}
-	text := "never expires"
-	inside := l.UpperS == nil
-	if t > 0 {
-		text = bound(t, func(s float64) float64 { return s }) + " s"
-		inside = l.LowerS <= t && (l.UpperS == nil || t <= *l.UpperS)
+	text := "The lab's own timers: " + strings.Join(timers, ", ") + ". "
+	if len(missed) == 0 {
+		return text + "Each is within what was measured."
 	}
-	if inside {
-		return text + ", inside"
-	}
-	return text + ", MISSED"
+	return text + "WRONG here, not within what was measured: " + strings.Join(missed, ", ") + "."
 }
 
 func writePath(b *strings.Builder, r results.Record) {
@@ -197,7 +199,13 @@ func writeEvents(b *strings.Builder, events []results.Event, st style) {
 		if e.Voided > 0 {
 			text += fmt.Sprintf("; %s void", plural(e.Voided, "trial"))
 		}
-		t.row("at "+duration(seconds(e.AtS)), text)
+		for i, line := range wrap(text, textWidth-16) {
+			at := ""
+			if i == 0 {
+				at = "at " + duration(seconds(e.AtS))
+			}
+			t.row(at, line)
+		}
 	}
 	t.write(b, style{})
 }

@@ -83,11 +83,25 @@ func bracket(lo float64, hi *float64) string {
 	case hi == nil && lo <= 0:
 		return "not known"
 	case hi == nil:
+		return "over " + lower(lo) + " s"
+	case lo <= 0:
+		return "under " + upper(*hi) + " s"
+	default:
+		return lower(lo) + "–" + upper(*hi) + " s"
+	}
+}
+
+// howLong is bracket within a sentence.
+func howLong(lo float64, hi *float64) string {
+	switch {
+	case hi == nil && lo <= 0:
+		return "for an unknown time"
+	case hi == nil:
 		return "longer than " + lower(lo) + " s"
 	case lo <= 0:
 		return "shorter than " + upper(*hi) + " s"
 	default:
-		return lower(lo) + "–" + upper(*hi) + " s"
+		return "for " + bracket(lo, hi)
 	}
 }
 
@@ -104,7 +118,7 @@ func reachable(share float64) string {
 	}
 	digits := 1
 	if away := -math.Log10(1 - share); away > 1 {
-		digits = min(int(away), 6)
+		digits = min(int(away), 4)
 	}
 	unit := math.Pow(10, float64(digits))
 	return strconv.FormatFloat(math.Floor(100*share*unit)/unit, 'f', digits, 64) + " %"
@@ -152,13 +166,13 @@ func millis(ms float64) string {
 func meaning(r results.Regime) string {
 	switch r {
 	case results.Solitary:
-		return "one packet out, no reply"
+		return "one packet, no reply"
 	case results.Oneway:
-		return "several packets out, no reply"
+		return "more packets, no reply"
 	case results.Exchange:
-		return "out, in, out: a new tunnel"
+		return "tunnel just set up"
 	case results.Stream:
-		return "back and forth: a tunnel in use"
+		return "tunnel in use"
 	default:
 		return ""
 	}
