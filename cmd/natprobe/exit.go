@@ -37,6 +37,13 @@ func (e usageError) Unwrap() error { return e.err }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// inputError is about a file that the user named. The command line is right,
+// so no help for it is offered.
+type inputError struct{ err error }
+
+func (e inputError) Error() string { return e.err.Error() }
+func (e inputError) Unwrap() error { return e.err }
+
 // guidance is a usageError that says itself, at length, what to do.
 type guidance string
 
@@ -52,6 +59,7 @@ func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e
 func exitStatus(err error) int {
 	var status statusError
 	var usage usageError
+	var input inputError
 	var guide guidance
 	switch {
 	case err == nil:
@@ -60,7 +68,7 @@ func exitStatus(err error) int {
 		return int(status)
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.As(err, &usage), errors.As(err, &guide), errors.Is(err, probe.ErrConfig):
+	case errors.As(err, &usage), errors.As(err, &input), errors.As(err, &guide), errors.Is(err, probe.ErrConfig):
 		return exitUsage
 	case errors.Is(err, errUnresolved), errors.Is(err, probe.ErrUnreachable), errors.Is(err, probe.ErrRefused):
 		return exitUnreachable
@@ -79,10 +87,13 @@ func report(stderr io.Writer, command string, err error) int {
 		return status
 	}
 	text := strings.TrimPrefix(err.Error(), probe.ErrConfig.Error()+": ")
+	if status == exitInterrupted && !errors.Is(err, errInterrupted) {
+		text = errInterrupted.Error() // "context canceled" is for programmers
+	}
 	// A person can't be told where telling fails.
 	_, _ = fmt.Fprintf(stderr, "natprobe: %s\n", strings.TrimSpace(text))
-	var guide guidance
-	if status == exitUsage && !errors.As(err, &guide) {
+	var usage usageError
+	if errors.As(err, &usage) || errors.Is(err, probe.ErrConfig) {
 		_, _ = fmt.Fprintf(stderr, "\"%s --help\" tells more.\n", command)
 	}
 	return status

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -223,17 +224,30 @@ func (m *measurement) run(ctx context.Context, p *probe.Prober, rememberPorts bo
 	record, measureErr := p.Measure(ctx)
 	closeScreen()
 
+	measureErr = advise(measureErr, m.config.Reflector)
 	if record == nil || measureErr != nil && ctx.Err() == nil && len(record.Trials) == 0 {
 		return measureErr
 	}
-	if err := m.complete(record); err != nil {
+	if err := m.fillIn(record); err != nil {
 		return errors.Join(measureErr, err)
 	}
-	return errors.Join(m.write(out, *record), verdict(*record, measureErr))
+	if err := m.write(out, *record); err != nil {
+		return err
+	}
+	return verdict(*record, measureErr)
 }
 
-// complete fills in what the prober doesn't know.
-func (m *measurement) complete(record *results.Record) error {
+// advise adds to an error what its reader can do about it.
+func advise(err error, reflector netip.AddrPort) error {
+	var ours *net.OpError // it was this machine's socket that failed
+	if errors.Is(err, probe.ErrUnreachable) && !errors.As(err, &ours) {
+		return fmt.Errorf("%w; does \"natprobe reflector\" run there, and do the firewalls let UDP port %d through?", err, reflector.Port())
+	}
+	return err
+}
+
+// fillIn adds what the prober doesn't know.
+func (m *measurement) fillIn(record *results.Record) error {
 	record.Tool = buildInfo()
 	record.Config = m.effective()
 	record.Supplied = m.supplied

@@ -95,7 +95,7 @@ func (a *app) recommend(name string, f recommendFlags) error {
 	}
 	in, err := analysis.InputFromRecord(record)
 	if err != nil {
-		return usageError{fmt.Errorf("%s: %w", name, err)}
+		return inputError{fmt.Errorf("%s: %w", name, err)}
 	}
 	in.Tolerance = tolerance
 	recommendation := analysis.Recommend(in)
@@ -121,7 +121,7 @@ func (a *app) lastRecord(name string) (results.Record, error) {
 		records, err = results.ReadRecordFile(name)
 	}
 	if len(records) == 0 {
-		return results.Record{}, usageError{firstOf(err)}
+		return results.Record{}, inputError{firstOf(err)}
 	}
 	last := records[len(records)-1]
 	if err != nil {

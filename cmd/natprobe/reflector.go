@@ -78,7 +78,7 @@ func (f reflectorFlags) config(stderr io.Writer) (reflector.Config, error) {
 	if f.secretFile != "" {
 		secret, err := readSecret(f.secretFile)
 		if err != nil {
-			return cfg, usageError{err}
+			return cfg, inputError{err}
 		}
 		cfg.Secret = secret
 	}

@@ -17,7 +17,7 @@ type app struct {
 	args   []string // of the whole command line, without the program's name
 	env    func(string) (string, bool)
 	stdin  io.Reader
-	stdout io.Writer
+	stdout *output
 	stderr io.Writer
 	// begun is set once the command line was understood. Errors before that
 	// are about the command line.
@@ -27,13 +27,16 @@ type app struct {
 // run carries out a command line and returns the exit status. When ctx is done
 // the verb ends and keeps what it has.
 func run(ctx context.Context, args []string, env func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{args: args, env: env, stdin: stdin, stdout: stdout, stderr: stderr}
+	a := &app{args: args, env: env, stdin: stdin, stdout: &output{to: stdout}, stderr: stderr}
 	root := a.root()
 	// Not nil: cobra would look at os.Args.
 	root.SetArgs(append([]string{}, args...))
 	ran, err := root.ExecuteContextC(ctx)
 	if err != nil && !a.begun {
 		err = usageError{err}
+	}
+	if err == nil && a.stdout.err != nil {
+		err = fmt.Errorf("write to standard output: %w", a.stdout.err)
 	}
 	return report(stderr, ran.CommandPath(), err)
 }
@@ -73,16 +76,30 @@ any network, measure a lab.`,
 func (a *app) printJSON(v any) error {
 	enc := json.NewEncoder(a.stdout)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return fmt.Errorf("write to standard output: %w", err)
+	return enc.Encode(v)
+}
+
+// output is standard output. It remembers the first failure, so that the text
+// of a page can be written without a look at each line.
+type output struct {
+	to  io.Writer
+	err error
+}
+
+// Write writes, unless that failed before.
+func (o *output) Write(b []byte) (int, error) {
+	if o.err != nil {
+		return 0, o.err
 	}
-	return nil
+	n, err := o.to.Write(b)
+	o.err = err
+	return n, err
 }
 
 // color says whether stdout is for the eyes of someone who wants colours
 // (https://no-color.org).
 func (a *app) color() bool {
-	file, ok := a.stdout.(*os.File)
+	file, ok := a.stdout.to.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) { //nolint:gosec // a descriptor is a small number
 		return false
 	}

@@ -27,7 +27,11 @@ func parseTarget(text string) (target, error) {
 	bad := func(why string) (target, error) {
 		return target{}, usagef("reflector %q: %s; write HOST or HOST:PORT, as vpn.example.org, 192.0.2.1:3478 or [2001:db8::1]:3478", text, why)
 	}
-	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]")); err == nil {
+	bare := text
+	if inner, ok := strings.CutPrefix(text, "["); ok && strings.HasSuffix(inner, "]") {
+		bare = strings.TrimSuffix(inner, "]")
+	}
+	if addr, err := netip.ParseAddr(bare); err == nil && !strings.ContainsAny(bare, "[]") {
 		return target{addr.String(), defaultPort}, nil
 	}
 	t := target{text, defaultPort}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/natprobe/natprobe/probe"
+	"github.com/natprobe/natprobe/reflector/wire"
+)
+
+// TestCommandLines runs command lines that must fail, and a few that need
+// nothing, and checks the status and what a person is told.
+func TestCommandLines(t *testing.T) {
+	t.Parallel()
+	taken := udpSocket(t).LocalAddr().String()
+	silent := udpSocket(t).LocalAddr().String()
+	gone := udpSocket(t)
+	closed := gone.LocalAddr().String()
+	if err := gone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	short := writeFile(t, "short", strings.Repeat("x", wire.MinSecret-1)+"\n")
+	text := writeFile(t, "notes.txt", "not a record\n")
+	empty := writeFile(t, "empty.json", "")
+	wrongField := writeFile(t, "wrong.jsonl", "\n"+strings.Replace(sampleRecord, `"lower_s":29.5`, `"lower_s":"long"`, 1)+"\n")
+	unknownRegime := writeFile(t, "regime.jsonl", strings.Replace(sampleRecord, `"regime":"stream"`, `"regime":"river"`, 1)+"\n")
+
+	tests := []struct {
+		name   string
+		args   string // split at spaces
+		env    string // of NATPROBE_REFLECTOR
+		status int
+		says   []string // parts of stderr, or of stdout where the status is 0
+	}{
+		{"nothing", "", "", exitDone, []string{"measure", "reflector", "natprobe measure --lab fast"}},
+		{"help of a verb", "measure --help", "", exitDone, []string{"--reflector HOST[:PORT]", "130 interrupted", "(default 6m0s)"}},
+		{"help in words", "help recommend", "", exitDone, []string{"--implementation"}},
+		{"version", "version", "", exitDone, []string{"natprobe "}},
+		{"version as JSON", "version --json", "", exitDone, []string{`{"name":"natprobe",`}},
+		{"labs", "lab list", "", exitDone, []string{"linux-default  30 s   120 s", "open           never  never"}},
+		{"lab alone", "lab", "", exitDone, []string{"natprobe lab list"}},
+
+		{"unknown verb", "mesure", "", exitUsage, []string{`unknown command "mesure"`, "measure"}},
+		{"unknown verb of lab", "lab build", "", exitUsage, []string{`unknown command "build"`, "lab list"}},
+		{"unknown flag", "measure --fast", "", exitUsage, []string{"--fast", "natprobe measure --help"}},
+		{"argument too many", "measure somewhere", "", exitUsage, []string{`"somewhere"`}},
+
+		{"no reflector", "measure", "", exitUsage, []string{
+			"natprobe reflector --listen :3478", "natprobe measure --reflector THAT-HOST", "natprobe measure --lab fast", "NATPROBE_REFLECTOR",
+		}},
+		{"min above max", "measure --min 2m --max 1m", "192.0.2.1", exitUsage, []string{"min 2m0s is above max 1m0s"}},
+		{"min zero", "measure --min 0s", "192.0.2.1", exitUsage, []string{"--min 0s"}},
+		{"min no duration", "measure --min 5", "192.0.2.1", exitUsage, []string{"--min", `"5"`}},
+		{"max beyond range", "measure --max 2h", "192.0.2.1", exitUsage, []string{"max 2h0m0s is not between"}},
+		{"few flows", "measure --flows 3", "192.0.2.1", exitUsage, []string{"flows 3 is below 16"}},
+		{"negative budget", "measure --budget -1s", "192.0.2.1", exitUsage, []string{"budget -1s is negative"}},
+		{"bad regime", "measure --regimes exchange,river", "192.0.2.1", exitUsage, []string{`"river"`, "solitary, oneway, exchange, stream"}},
+		{"regime twice", "measure --regimes stream,stream", "192.0.2.1", exitUsage, []string{`"stream" is named twice`}},
+		{"bad family", "measure --family ipx", "192.0.2.1", exitUsage, []string{`"ipx"`, "ipv4, ipv6 or auto"}},
+		{"family of an address", "measure --family ipv6 --reflector 127.0.0.1", "", exitUsage, []string{"127.0.0.1 is an IPv4 address"}},
+		{"bad port", "measure --reflector localhost:99999", "", exitUsage, []string{`"localhost:99999"`, "1 to 65535"}},
+		{"URL", "measure --reflector https://vpn.example.org/", "", exitUsage, []string{"HOST:PORT"}},
+		{"bad variable", "measure", "vpn.example.org:stun", exitUsage, []string{`"vpn.example.org:stun"`, `"stun" is not a port`}},
+		{"unknown lab", "measure --lab slow", "", exitUsage, []string{`"slow"`, "linux-default"}},
+		{"lab and reflector", "measure --lab fast --reflector 192.0.2.1", "", exitUsage, []string{"--lab and --reflector"}},
+		{"folder of the output missing", "measure --reflector 127.0.0.1 --output " + empty + "/x.jsonl", "", exitFailed, []string{"--output", "x.jsonl"}},
+		{"unresolvable name", "measure --reflector no-such-host.invalid", "", exitUnreachable, []string{`"no-such-host.invalid" can't be resolved`}},
+		{"unresolvable variable", "measure", "no-such-host.invalid:53", exitUnreachable, []string{`"no-such-host.invalid"`}},
+		{"closed port", "measure --reflector " + closed, "", exitUnreachable, []string{closed, "natprobe reflector"}},
+		{"silent port", "measure --quiet --reflector " + silent, "", exitUnreachable, []string{silent, "did not answer"}},
+
+		{"no record named", "recommend", "", exitUsage, []string{"natprobe recommend record.json"}},
+		{"record missing", "recommend /nonexistent/r.json", "", exitUsage, []string{"/nonexistent/r.json"}},
+		{"no record", "recommend " + text, "", exitUsage, []string{text + ":1: not JSON"}},
+		{"empty file", "recommend " + empty, "", exitUsage, []string{empty, "no record"}},
+		{"field of a wrong type", "recommend " + wrongField, "", exitUsage, []string{wrongField + ":2: lifetimes[1].lower_s is a JSON string"}},
+		{"field of a wrong value", "recommend " + unknownRegime, "", exitUsage, []string{unknownRegime + `:1: lifetimes[2].regime is "river"`}},
+		{"unknown implementation", "recommend " + text + " --implementation boringtun", "", exitUsage, []string{`"boringtun"`, "wireguard-go"}},
+		{"losses beyond range", "recommend " + text + " --losses 101", "", exitUsage, []string{"--losses is 101, not between"}},
+		{"negative slack", "recommend " + text + " --slack -1s", "", exitUsage, []string{"--slack is -1s, below 0"}},
+
+		{"port in use", "reflector --listen " + taken, "", exitFailed, []string{taken, "another program uses that port"}},
+		{"no address", "reflector --listen localhost", "", exitUsage, []string{`"localhost"`, "IP:PORT"}},
+		{"address of others", "reflector --listen 192.0.2.1:0", "", exitFailed, []string{"192.0.2.1:0", "doesn't have that address"}},
+		{"short secret", "reflector --secret-file " + short, "", exitUsage, []string{short, fmt.Sprintf("has %d bytes, at least %d", wire.MinSecret-1, wire.MinSecret)}},
+		{"no secret", "reflector --secret-file /nonexistent/secret", "", exitUsage, []string{"/nonexistent/secret"}},
+		{"negative limit", "reflector --limit-pps -1", "", exitUsage, []string{"--limit-pps -1"}},
+		{"log format", "reflector --log-format xml", "", exitUsage, []string{`"xml" is not text or json`}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			env := map[string]string{}
+			if tt.env != "" {
+				env[reflectorVariable] = tt.env
+			}
+			got := natprobe(t.Context(), env, "", strings.Fields(tt.args)...)
+			if got.status != tt.status {
+				t.Errorf("status %d, want %d", got.status, tt.status)
+			}
+			text, silent := got.stderr, got.stdout
+			if tt.status == exitDone {
+				text, silent = silent, text
+			}
+			for _, part := range tt.says {
+				if !strings.Contains(text, part) {
+					t.Errorf("it doesn't say %q", part)
+				}
+			}
+			if silent != "" {
+				t.Errorf("the other stream has %q, want nothing", silent)
+			}
+			if t.Failed() {
+				t.Logf("stdout:\n%s\nstderr:\n%s", got.stdout, got.stderr)
+			}
+		})
+	}
+}
+
+// TestExitStatus shows which status each kind of error has.
+func TestExitStatus(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		err  error
+		want int
+	}{
+		{nil, exitDone},
+		{errors.New("disk full"), exitFailed},
+		{usagef("bad flag"), exitUsage},
+		{fmt.Errorf("measure: %w", probe.ErrConfig), exitUsage},
+		{inputError{errors.New("bad file")}, exitUsage},
+		{noReflector, exitUsage},
+		{fmt.Errorf("%w: no loss known", errInconclusive), exitInconclusive},
+		{fmt.Errorf("%w: x", errUnresolved), exitUnreachable},
+		{fmt.Errorf("%w: x", probe.ErrUnreachable), exitUnreachable},
+		{fmt.Errorf("%w: x", probe.ErrRefused), exitUnreachable},
+		{fmt.Errorf("%w after 3 s", errInterrupted), exitInterrupted},
+		{statusError(77), 77},
+	}
+	for _, tt := range tests {
+		if got := exitStatus(tt.err); got != tt.want {
+			t.Errorf("exitStatus(%v) = %d, want %d", tt.err, got, tt.want)
+		}
+	}
+}
+
+// failing is a stream whose other end is gone.
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+func TestUnwritableOutput(t *testing.T) {
+	t.Parallel()
+	record := writeFile(t, "record.json", sampleRecord)
+	for _, args := range []string{"version", "lab list", "recommend " + record, "recommend --json " + record} {
+		var stderr strings.Builder
+		status := run(t.Context(), strings.Fields(args), func(string) (string, bool) { return "", false }, strings.NewReader(""), failing{}, &stderr)
+		if status != exitFailed || !strings.Contains(stderr.String(), "no space left on device") {
+			t.Errorf("%s: status %d, stderr %q; want %d and why", args, status, stderr.String(), exitFailed)
+		}
+	}
+}
