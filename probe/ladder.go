@@ -77,6 +77,7 @@ type rung struct {
 	setups    int // trials that never got silent
 	wasted    int // inconclusive trials that took their whole gap
 	retryAt   time.Duration
+	bonus     bool // narrows a bracket that stands, if it is in time
 }
 
 func (r *rung) exhausted() bool { return r.setups >= maxSetups || r.wasted >= maxWasted }
@@ -110,7 +111,9 @@ func newLadder(regime results.Regime, shortest, longest time.Duration, coarse fl
 	return l
 }
 
-func (l *ladder) add(gap, base time.Duration) {
+// add adds a rung, if it is not there, and returns it. Its order should leave
+// within the usual time after base.
+func (l *ladder) add(gap, base time.Duration) *rung {
 	lead := orderBy - l.setup()
 	if l.regime == results.Oneway { // its coarse steps cost time at the end
 		lead -= onewayLead
@@ -119,6 +122,27 @@ func (l *ladder) add(gap, base time.Duration) {
 	i, found := slices.BinarySearchFunc(l.rungs, gap, func(r *rung, g time.Duration) int { return int(r.gap - g) })
 	if !found {
 		l.rungs = slices.Insert(l.rungs, i, r)
+	}
+	return l.rungs[i]
+}
+
+// bonusRungs is into how many parts bonus rungs divide a bracket that stands.
+const bonusRungs = 4
+
+// addBonus adds rungs inside a sharp bracket that stands. The run does not
+// wait for them: they use the time that regimes of longer lifetimes still take.
+func (l *ladder) addBonus(now time.Duration) {
+	top := l.top()
+	first := slices.IndexFunc(l.rungs, func(r *rung) bool { return r.gap > top && r.expired > 0 })
+	if top == 0 || first < 0 || l.assess.Lifetime.Shape != results.Sharp {
+		return
+	}
+	width := l.rungs[first].gap - top
+	if width < burstSpread {
+		return
+	}
+	for i := range time.Duration(bonusRungs - 1) {
+		l.add((top + width*(i+1)/bonusRungs).Round(time.Millisecond), now-orderBy).bonus = true
 	}
 }
 

@@ -107,9 +107,6 @@ func (p *plan) pause(d time.Duration) { p.paused = max(p.paused, p.e.now+d) }
 func (p *plan) pick() *rung {
 	var best *rung
 	for _, l := range p.ladders {
-		if l.stands {
-			continue
-		}
 		top, above := l.top(), 0
 		for _, r := range l.rungs {
 			if l.wants(r, top, above) && p.e.now >= max(r.open-earliest, r.retryAt) && (best == nil || r.open < best.open) && p.roomFor(r) {
@@ -172,6 +169,8 @@ func (l *ladder) wants(r *rung, top time.Duration, above int) bool {
 	switch {
 	case r.exhausted():
 		return false
+	case l.stands:
+		return r.bonus && r.active == 0 && !r.concluded()
 	case r.repeats > 0:
 		return true
 	case r.active > 0 || r.concluded():
@@ -234,6 +233,7 @@ func (p *plan) review() {
 		if !l.stands && !p.dispute(l) && p.bracketStands(l) {
 			if l.stands = !p.refine(l); l.stands {
 				p.abandon(l)
+				l.addBonus(p.e.now)
 			}
 		}
 		all = all && l.stands

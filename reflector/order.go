@@ -77,15 +77,15 @@ func (c *core) order(now time.Time, a arrival, w wire.Order) []byte {
 	s.earn(a.size - burstBytes(a.from.Addr(), w.Copies))
 	c.sessions.touch(s, at)
 	c.stats.Accepted++
-	if o.copies == 0 { // its receipt is all it asked for
+	c.pending[address(a.from.Addr())]++
+	c.pending[network(a.from.Addr())]++
+	if o.copies == 0 { // its receipt is all it asked for, and is bounded like an order
 		o.due = at
 		c.done = append(c.done, o)
 		return nil
 	}
 	o.due = o.departure(0)
 	s.pending++
-	c.pending[address(a.from.Addr())]++
-	c.pending[network(a.from.Addr())]++
 	c.stats.Pending++
 	a.port.due.push(o)
 	return nil
@@ -163,6 +163,9 @@ func (c *core) expireOrders(now time.Duration) {
 	for ; n < len(c.done) && now-c.done[n].due >= receiptLifetime; n++ {
 		o := c.done[n]
 		delete(o.session.orders, o.id)
+		if o.copies == 0 {
+			release(c.pending, o.from.Addr())
+		}
 		c.done[n] = nil
 	}
 	c.done = c.done[n:]

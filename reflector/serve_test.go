@@ -70,10 +70,11 @@ func TestBurst(t *testing.T) {
 }
 
 // TestOrderOfNoCopies opens a mapping in silence: its receipt is complete at
-// once, nothing else ever comes, and it holds no place among pending orders.
+// once and nothing else ever comes. As long as that is remembered it counts as
+// one of the address's pending orders.
 func TestOrderOfNoCopies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newRig(t, Config{Limits: Limits{Pending: 1}}, serverA)
+		g := newRig(t, Config{Limits: Limits{Pending: 5}}, serverA)
 		token := g.token(0, home)
 		session := wire.NewSessionID()
 		g.query(0, home, wire.Query{Session: session, Token: token, Seq: 1})
@@ -84,6 +85,10 @@ func TestOrderOfNoCopies(t *testing.T) {
 				t.Fatalf("an accepted order was answered with %#v", r)
 			}
 			ids = append(ids, order.ID)
+		}
+		sixth := wire.Order{ID: wire.NewID(), Session: session, Tokens: []wire.Token{token}}
+		if r := g.refused(0, flow, sixth.Encode()); r.Limit != wire.LimitPending {
+			t.Errorf("the sixth order was refused for %v, want pending orders", r.Limit)
 		}
 		reply := g.query(0, home, wire.Query{Session: session, Token: token, Seq: 2, Orders: ids})
 		for i, got := range reply.Receipts {
@@ -99,6 +104,9 @@ func TestOrderOfNoCopies(t *testing.T) {
 		reply = g.query(0, home, wire.Query{Session: session, Token: token, Seq: 3, Orders: ids[:1]})
 		if got := reply.Receipts[0].State; got != wire.StateUnknown {
 			t.Errorf("state %d after a receipt's lifetime, want unknown", got)
+		}
+		if r := g.ask(0, flow, sixth.Encode()); r != nil {
+			t.Errorf("with the others forgotten the sixth order was answered with %#v", r)
 		}
 		if r := g.refused(0, flow, wire.Order{ID: wire.NewID(), Session: session, Tokens: []wire.Token{{}}}.Encode()); r.Code != wire.CodeStaleToken {
 			t.Errorf("without a token: %v", r.Code)

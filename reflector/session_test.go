@@ -136,11 +136,11 @@ func TestDuplicatedOrder(t *testing.T) {
 }
 
 // TestReceiptOnly: the delay and spread of an order of no copies mean nothing, it
-// adds all its bytes to the credit, leaves slots and places to others, is noted
+// adds all its bytes to the credit, leaves slots to others, is noted
 // when it comes again, and is remembered for a minute.
 func TestReceiptOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newRig(t, Config{Limits: Limits{MaxDelay: time.Minute, Pending: 1, SlotAddress: 2}}, serverA)
+		g := newRig(t, Config{Limits: Limits{MaxDelay: time.Minute, Pending: 3, SlotAddress: 2}}, serverA)
 		c := g.client(0, home)
 		credit := g.reflector.core.sessions.byID[c.session].credit
 		o := c.order(time.Hour, 0)
@@ -150,7 +150,7 @@ func TestReceiptOnly(t *testing.T) {
 			t.Errorf("it added %d bytes to the credit, want all of its %d", got, want)
 		}
 		c.place(flow, c.order(time.Second, 0))
-		later := c.place(flow, c.order(time.Second, 1)) // takes the only place and both slots
+		later := c.place(flow, c.order(time.Second, 1)) // takes both slots
 		want := wire.Receipt{ID: o.ID, State: wire.StateSent, From: flow}
 		if diff := cmp.Diff(want, c.query(o.ID).Receipts[0], byValue); diff != "" {
 			t.Errorf("receipt (-want +got):\n%s", diff)
@@ -181,7 +181,7 @@ func TestReceiptOnly(t *testing.T) {
 // TestReceiptOnlyRefused: an order of no copies is admitted as any other.
 func TestReceiptOnlyRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newRig(t, Config{Limits: Limits{Pending: 1, Orders: 2}}, serverA)
+		g := newRig(t, Config{Limits: Limits{Pending: 2, Orders: 2}}, serverA)
 		c := g.client(0, home)
 		elsewhere := netip.MustParseAddrPort("203.0.113.9:50000")
 		refused := func(from netip.AddrPort, change func(o *wire.Order), code wire.Code, limit wire.LimitKind) {
@@ -200,10 +200,10 @@ func TestReceiptOnlyRefused(t *testing.T) {
 		refused(flow, func(o *wire.Order) { o.Session = wire.NewSessionID() }, wire.CodeUnknownSession, wire.LimitNone)
 		refused(elsewhere, same, wire.CodeStaleToken, wire.LimitNone)
 		c.place(flow, c.order(time.Second, 1))
+		c.place(flow, c.order(0, 0))
 		refused(flow, same, wire.CodeQuota, wire.LimitPending)
 		after(2 * time.Second)
 		g.take(0)
-		c.place(flow, c.order(0, 0))
 		refused(flow, same, wire.CodeCapacity, wire.LimitMemory)
 	})
 }
