@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 	"testing"
@@ -21,11 +20,9 @@ func reflectorAddr() netip.AddrPort { return netip.MustParseAddrPort("198.51.100
 
 // world is one modelled network with a reflector on it, inside a bubble.
 type world struct {
-	t       *testing.T
-	net     *simulate.Network
-	mu      sync.Mutex
-	stop    func()
-	sockets map[net.PacketConn]bool
+	t    *testing.T
+	net  *simulate.Network
+	stop func()
 }
 
 func newWorld(t *testing.T, cfg simulate.Config) *world {

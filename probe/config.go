@@ -12,20 +12,20 @@ import (
 
 // Defaults of a Config.
 const (
-	// DefaultMin is below every timer seen in a box for people (2 s, in ESP
+	// DefaultShortest is below every timer seen in a box for people (2 s, in ESP
 	// access points).
-	DefaultMin = time.Second
-	// DefaultMax is above the longest published default (350 s, AWS NAT gateway).
-	DefaultMax = 6 * time.Minute
+	DefaultShortest = time.Second
+	// DefaultLongest is above the longest published default (350 s, AWS NAT gateway).
+	DefaultLongest = 6 * time.Minute
 	// DefaultFlows leaves a carrier's port block (often 512 or 1,024 ports a
 	// subscriber) to others too.
 	DefaultFlows = 400
 	// GentleFlows fits the smallest port blocks seen (64).
 	GentleFlows = 64
 
-	minMin   = 250 * time.Millisecond
-	maxMax   = time.Hour
-	minFlows = 16
+	leastGap    = 250 * time.Millisecond
+	greatestGap = time.Hour
+	minFlows    = 16
 )
 
 // Config says what to measure. Its zero value, but for the reflector, is a
@@ -36,8 +36,8 @@ type Config struct {
 	// it the record can tell a path without translation. Zero: unknown.
 	Local   netip.Addr
 	Regimes []results.Regime // nil: all
-	Min     time.Duration    // shortest gap; 0: DefaultMin; at least 250 ms
-	Max     time.Duration    // longest gap; 0: DefaultMax; at most 1 h
+	Min     time.Duration    // shortest gap; 0: DefaultShortest; at least 250 ms
+	Max     time.Duration    // longest gap; 0: DefaultLongest; at most 1 h
 	Flows   int              // mappings at a time; 0: DefaultFlows, or GentleFlows with Gentle; at least 16
 	Gentle  bool             // few mappings, more rounds
 	Budget  time.Duration    // end with what is known by then; 0: no limit
@@ -50,10 +50,10 @@ func (c Config) withDefaults() Config {
 		c.Regimes = results.Regimes()
 	}
 	if c.Min == 0 {
-		c.Min = DefaultMin
+		c.Min = DefaultShortest
 	}
 	if c.Max == 0 {
-		c.Max = DefaultMax
+		c.Max = DefaultLongest
 	}
 	if c.Flows == 0 {
 		c.Flows = DefaultFlows
@@ -82,11 +82,11 @@ func (c Config) Validate() error {
 			return fmt.Errorf("%w: regime %q is named twice", ErrConfig, r)
 		}
 	}
-	if c.Min < minMin || c.Min > maxMax {
-		return fmt.Errorf("%w: min %v is not between %v and %v", ErrConfig, c.Min, minMin, maxMax)
+	if c.Min < leastGap || c.Min > greatestGap {
+		return fmt.Errorf("%w: min %v is not between %v and %v", ErrConfig, c.Min, leastGap, greatestGap)
 	}
-	if c.Max < minMin || c.Max > maxMax {
-		return fmt.Errorf("%w: max %v is not between %v and %v", ErrConfig, c.Max, minMin, maxMax)
+	if c.Max < leastGap || c.Max > greatestGap {
+		return fmt.Errorf("%w: max %v is not between %v and %v", ErrConfig, c.Max, leastGap, greatestGap)
 	}
 	if c.Min > c.Max {
 		return fmt.Errorf("%w: min %v is above max %v", ErrConfig, c.Min, c.Max)

@@ -181,11 +181,3 @@ func (l *ladder) top() time.Duration {
 	}
 	return 0
 }
-
-func (l *ladder) active() int {
-	n := 0
-	for _, r := range l.rungs {
-		n += r.active
-	}
-	return n
-}

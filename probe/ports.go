@@ -50,5 +50,5 @@ func (w *portWalk) next() uint16 {
 	offset := (w.state.Seed >> 32) % portCount
 	i := (uint64(w.state.Next)*stride + offset) % portCount //nolint:gosec // Next is below portCount
 	w.state.Next = (w.state.Next + 1) % portCount
-	return uint16(firstPort + i) //nolint:gosec // at most 32,747
+	return uint16(firstPort + i)
 }

@@ -53,7 +53,7 @@ func (s *sentinels) init(e *engine) {
 	s.limit = sentinelMaxGap
 	seed := e.cfg.Seed
 	if seed == 0 {
-		seed = rand.Uint64()
+		seed = uint64(e.start.UnixNano())
 	}
 	s.rng = rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // staggers packets, keeps no secret
 }

@@ -28,7 +28,7 @@ func newView(w io.Writer, quiet bool) view {
 	if !ok {
 		return &plainView{w: w}
 	}
-	fd := int(file.Fd()) //nolint:gosec // a descriptor is a small number
+	fd := int(file.Fd())
 	if kind, _ := os.LookupEnv("TERM"); kind == "dumb" || !term.IsTerminal(fd) {
 		return &plainView{w: w}
 	}

@@ -100,7 +100,7 @@ func (o *output) Write(b []byte) (int, error) {
 // (https://no-color.org).
 func (a *app) color() bool {
 	file, ok := a.stdout.to.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) { //nolint:gosec // a descriptor is a small number
+	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return false
 	}
 	if value, set := a.env("NO_COLOR"); set && value != "" {

@@ -118,7 +118,7 @@ func (c Config) withDefaults() Config {
 			nat.External = []netip.Addr{defaultExternal(i, i == outermost, c.Client.Is4())}
 		}
 		if nat.Seed == 0 {
-			nat.Seed = mix(c.Seed + uint64(i)) //nolint:gosec // an index
+			nat.Seed = mix(c.Seed + uint64(i))
 		}
 	}
 	return c
