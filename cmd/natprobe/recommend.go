@@ -57,10 +57,10 @@ Status: 0 done, 2 the record can't be read, 3 it has not enough evidence.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.implementation, "implementation", "kernel", "whose keepalives: kernel (up to 13 % late) or wireguard-go (in time)")
-	flags.DurationVar(&f.slack, "slack", analysis.DefaultSlack, "margin in time, added to the round-trip time")
-	flags.IntVar(&f.losses, "losses", 0, "how many keepalives in a row may be lost without harm, 1 to 100 (default: by the loss measured)")
-	flags.Float64Var(&f.unreachable, "unreachable", 0, "share of time, up to 1, in which peers may fail to reach this side (default: by the loss measured)")
+	flags.StringVar(&f.implementation, "implementation", "kernel", "`WHOSE` keepalives: kernel (up to 13 % late) or wireguard-go (in time)")
+	flags.DurationVar(&f.slack, "slack", analysis.DefaultSlack, "margin in `TIME`, added to the round-trip time")
+	flags.IntVar(&f.losses, "losses", 0, "`NUMBER` of keepalives in a row that may be lost without harm, 1 to 100 (default: by the loss measured)")
+	flags.Float64Var(&f.unreachable, "unreachable", 0, "`SHARE` of time, up to 1, in which peers may fail to reach this side (default: by the loss measured)")
 	flags.BoolVar(&f.json, "json", false, "print the recommendation as one JSON document")
 	complete(cmd, "implementation", []string{"kernel", "wireguard-go"})
 	return cmd

@@ -49,8 +49,8 @@ timers are measured instead of the prober's NAT. Ctrl-C or SIGTERM ends it.`,
 	flags.SortFlags = false
 	flags.StringArrayVar(&f.listen, "listen", []string{":" + strconv.Itoa(defaultPort)}, "`IP:PORT` to listen on; repeatable. Without an IP: all, IPv4 and IPv6")
 	flags.StringVar(&f.secretFile, "secret-file", "", fmt.Sprintf("`FILE` with the secret that tokens are made with, at least %d bytes (default: a random one)", wire.MinSecret))
-	flags.IntVar(&f.limitPPS, "limit-pps", reflector.DefaultPPS, "packets a second from one address; 0 lifts the limit, for benches and labs only")
-	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	flags.IntVar(&f.limitPPS, "limit-pps", reflector.DefaultPPS, "`PACKETS` a second from one address; 0 lifts the limit, for benches and labs only")
+	flags.StringVar(&f.logFormat, "log-format", "text", "`FORMAT`: text or json")
 	complete(cmd, "log-format", []string{"text", "json"})
 	return cmd
 }
