@@ -22,8 +22,8 @@ const (
 	maxAxis = 120
 )
 
-// ticks are the labels of the axis, in seconds.
-var ticks = []int{1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 3600}
+// ticks are the labels of the axis, in seconds; the first get room first.
+var ticks = []int{1, 10, 60, 300, 30, 2, 120, 5, 20, 600, 1200, 3600}
 
 // part is text in one colour.
 type part struct{ sgr, text string }
@@ -95,11 +95,11 @@ func (m mark) text(s style) string {
 // frame draws a snapshot for a screen of a width in characters. The lines that
 // matter most come first.
 func frame(p probe.Progress, width int, s style) []frameLine {
-	lines := statusLines(p)
+	lines := statusLines(p, width)
 	axis := min(width-nameWidth-knownWidth-1, maxAxis)
 	if axis >= minAxis {
 		scale := newScale(p.Regimes, axis)
-		lines = append(lines, frameLine{{sgrDim, pad("", nameWidth) + scale.labels()}})
+		lines = append(lines, frameLine{{sgrDim, pad("", nameWidth) + scale.labels(knownWidth)}})
 		for _, r := range p.Regimes {
 			line := frameLine{{"", pad(string(r.Regime), nameWidth)}}
 			line = append(line, scale.cells(r.Rungs, s)...)
@@ -111,13 +111,13 @@ func frame(p probe.Progress, width int, s style) []frameLine {
 		}
 	}
 	if p.Certain >= time.Second {
-		lines = append(lines, frameLine{{sgrGreen + ";" + sgrBold, certainText(p.Certain)}})
+		lines = append(lines, folded(sgrGreen+";"+sgrBold, certainText(p.Certain), width)...)
 	} else {
-		lines = append(lines, frameLine{{"", "nothing is certain yet"}})
+		lines = append(lines, folded("", "nothing is certain yet", width)...)
 	}
 	if n := len(p.Events); n > 0 {
 		e := p.Events[n-1]
-		lines = append(lines, frameLine{{sgrYellow, fmt.Sprintf("at %s: %s", duration(seconds(e.AtS)), eventText(e))}})
+		lines = append(lines, folded(sgrYellow, fmt.Sprintf("at %s: %s", duration(seconds(e.AtS)), eventText(e)), width)...)
 	}
 	if axis >= minAxis {
 		lines = append(lines, legendLine(s, width))
@@ -134,24 +134,30 @@ func frame(p probe.Progress, width int, s style) []frameLine {
 	return lines
 }
 
+// folded returns text as lines of at most width characters.
+func folded(sgr, text string, width int) []frameLine {
+	var lines []frameLine
+	for _, line := range wrap(text, width) {
+		lines = append(lines, frameLine{{sgr, line}})
+	}
+	return lines
+}
+
 // asciiText keeps the width of what it replaces.
 var asciiText = strings.NewReplacer("–", "-", "≥", ">", "✓", "*", "·", ".")
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// statusLines say where the run and the path stand. There are always two, so
-// that the rest doesn't move up and down.
-func statusLines(p probe.Progress) []frameLine {
+// statusLines say where the run and the path stand. There are two where they
+// fit, also where one might do, so that the rest doesn't move up and down.
+func statusLines(p probe.Progress, width int) []frameLine {
 	left := "at most " + duration(p.Remaining) + " left"
 	if p.Remaining == 0 {
 		left = "ending"
 	}
 	path := fmt.Sprintf("%s · RTT %s · %s open", lossText(p.Outbound, p.Inbound),
 		millis(float64(p.RTT)/float64(time.Millisecond)), plural(p.Mappings, "mapping"))
-	return []frameLine{
-		{{sgrBold, duration(p.Elapsed) + " elapsed, " + left}},
-		{{"", path}},
-	}
+	return append(folded(sgrBold, duration(p.Elapsed)+" elapsed, "+left, width), folded("", path, width)...)
 }
 
 // knownPart writes a regime's bracket in short.
@@ -207,20 +213,22 @@ func (s scale) cell(gap float64) int {
 	return int(math.Round(math.Log(gap/s.low) / math.Log(s.high/s.low) * float64(s.width-1)))
 }
 
-// labels writes the ticks that there is room for.
-func (s scale) labels() string {
-	line := []rune(strings.Repeat(" ", s.width))
-	free := 0
+// labels writes the ticks that there is room for. The last may go beyond the
+// axis, by as many characters as are free there.
+func (s scale) labels(beyond int) string {
+	line := []rune(strings.Repeat(" ", s.width+beyond))
 	for _, t := range ticks {
 		label := duration(time.Duration(t) * time.Second)
 		at := s.cell(float64(t))
-		if at < free || at+len(label) > s.width {
+		end := at + len(label)
+		if at < 0 || at >= s.width || end > len(line) {
 			continue
 		}
-		copy(line[at:], []rune(label))
-		free = at + len(label) + 1
+		if around := string(line[max(at-1, 0):min(end+1, len(line))]); strings.TrimSpace(around) == "" {
+			copy(line[at:], []rune(label))
+		}
 	}
-	return string(line)
+	return strings.TrimRight(string(line), " ")
 }
 
 // cells draws a ladder; neighbours of one colour are one part.

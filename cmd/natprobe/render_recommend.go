@@ -39,40 +39,29 @@ func writeUndecided(b *strings.Builder, r results.Recommendation, st style) {
 
 // writeReasoning shows what a recommendation rests on.
 func writeReasoning(b *strings.Builder, r results.Recommendation, st style) {
-	k := r.KeepaliveS
-	title := "Why"
+	var t table
 	switch {
 	case r.Off:
 		heading(b, st, "Why it can stay off")
-		var t table
 		t.row("basis", strings.TrimPrefix(r.Basis, "off: "))
-		t.row("25 s would cost", costText(r.CostAt25))
-		t.write(b, style{})
-		return
-	case k != nil:
-		title = fmt.Sprintf("Why %d s", *k)
-	case r.FallbackS != nil:
-		k = r.FallbackS
-		title = fmt.Sprintf("What the fallback of %d s would mean, as far as is known", *k)
-	}
-	heading(b, st, title)
-	if k == nil {
-		var t table
-		t.row("basis", r.Basis)
-		t.write(b, style{})
-		return
-	}
-	var t table
-	if r.KeepaliveS != nil {
+		t.row("25 s would cost", costText(r.CostAt25)+" a day")
+	case r.KeepaliveS == nil:
+		// What is not known counts as 0 in the expected reachability: it would
+		// say nothing here.
+		heading(b, st, "What the fallback costs")
+		t.row("a day", costText(r.CostPerDay))
+		t.row("with 25 s", costText(r.CostAt25))
+	default:
+		heading(b, st, fmt.Sprintf("Why %d s", *r.KeepaliveS))
 		t.row("binding rule", r.Basis)
 		t.row("margin", lower(r.MarginS)+" s below the lifetime that binds")
-	}
-	t.row("losses tolerated", lossesText(r.ToleratesLosses))
-	t.row("reachable", fmt.Sprintf("%s of the time, expected", reachable(r.Reachability)))
-	t.row("cost a day", costText(r.CostPerDay))
-	if *k != 25 {
-		t.row("25 s instead", fmt.Sprintf("reachable %s of the time;", reachable(r.ReachabilityAt25)))
-		t.row("", costText(r.CostAt25)+" a day")
+		t.row("losses tolerated", lossesText(r.ToleratesLosses))
+		t.row("reachable", fmt.Sprintf("%s of the time, expected", reachable(r.Reachability)))
+		t.row("cost a day", costText(r.CostPerDay))
+		if *r.KeepaliveS != 25 {
+			t.row("25 s instead", fmt.Sprintf("reachable %s of the time;", reachable(r.ReachabilityAt25)))
+			t.row("", costText(r.CostAt25)+" a day")
+		}
 	}
 	t.write(b, style{})
 	if len(r.Alternatives) == 0 {

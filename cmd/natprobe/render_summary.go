@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/natprobe/natprobe/probe/natlab"
 	"github.com/natprobe/natprobe/results"
 )
 
@@ -81,10 +82,15 @@ func writeLine(b *strings.Builder, keepalive int, st style) {
 // measurement can't tell whose timer was the shortest.
 func box(s summary) string {
 	if s.LabName != "" {
-		if s.Record.Network.Mapping == "none" {
+		spec, err := natlab.Find(s.LabName)
+		switch {
+		case err != nil || s.Record.Network.Mapping == "none":
 			return "The network of lab " + s.LabName
+		case len(spec.NATs) > 1:
+			return fmt.Sprintf("The shortest of the %d NATs of lab %s", len(spec.NATs), s.LabName)
+		default:
+			return "The NAT of lab " + s.LabName
 		}
-		return "The NAT of lab " + s.LabName
 	}
 	if s.Record.Network.Mapping == "none" {
 		return "Your network's path (no address translation)"
@@ -127,7 +133,10 @@ func writeLifetimes(b *strings.Builder, s summary, st style) {
 	t.row("regime", "traffic", "lifetime", "shape", "alive", "expired", "unclear")
 	for _, l := range s.Record.Lifetimes {
 		shape := string(l.Shape)
-		if l.LowerS <= 0 || l.UpperS == nil {
+		switch {
+		case l.LowerS <= 0 && l.UpperS == nil:
+			shape = "–"
+		case l.LowerS <= 0 || l.UpperS == nil:
 			shape = "open"
 		}
 		t.row(string(l.Regime), meaning(l.Regime), bracket(l.LowerS, l.UpperS), shape,

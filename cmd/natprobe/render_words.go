@@ -156,8 +156,11 @@ func plural(n int, noun string) string {
 // millis writes a round-trip time.
 func millis(ms float64) string {
 	digits := 1
-	if ms >= 100 {
+	switch {
+	case ms >= 100:
 		digits = 0
+	case ms < 1:
+		digits = 2
 	}
 	return strconv.FormatFloat(ms, 'f', digits, 64) + " ms"
 }
