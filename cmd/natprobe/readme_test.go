@@ -1,0 +1,81 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/natprobe/natprobe/analysis"
+	"github.com/natprobe/natprobe/probe"
+	"github.com/natprobe/natprobe/probe/natlab"
+	"github.com/natprobe/natprobe/reflector"
+	"github.com/natprobe/natprobe/results"
+)
+
+func readme(t *testing.T) string {
+	t.Helper()
+	page, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(page)
+}
+
+// TestReadmeCommands parses each command line of the README: its verb and its
+// flags must be there.
+func TestReadmeCommands(t *testing.T) {
+	// Indented lines that begin with the program, and the same in backquotes.
+	commands := regexp.MustCompile("(?m)(?:^    |`)(?:bin/)?natprobe ([^`\n]+)").FindAllStringSubmatch(readme(t), -1)
+	if len(commands) < 5 {
+		t.Fatalf("found only %d commands; the page or this test has changed its form", len(commands))
+	}
+	for _, found := range commands {
+		a := &app{}
+		verb, args, err := a.root().Find(strings.Fields(found[1]))
+		if err == nil {
+			err = verb.ParseFlags(args)
+		}
+		if err == nil {
+			err = verb.ValidateArgs(verb.Flags().Args())
+		}
+		if err != nil && !errors.Is(err, pflag.ErrHelp) || !verb.HasParent() {
+			t.Errorf("README.md: natprobe %s: %v", found[1], err)
+		}
+	}
+}
+
+// TestReadmeFacts compares the README with the code.
+func TestReadmeFacts(t *testing.T) {
+	page := strings.Join(strings.Fields(readme(t)), " ") // however its lines are broken
+	demo, err := natlab.Find("fast")
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts := []string{
+		fmt.Sprintf("Its timers, %.0f s and %.0f s, are known", demo.Truth().Solitary.Seconds(), demo.Truth().Stream.Seconds()),
+		fmt.Sprintf("silences up to %.0f minutes (`--max`, up to %.0f minutes with a reflector's default limits)",
+			probe.DefaultLongest.Minutes(), reflector.DefaultMaxDelay.Minutes()),
+		fmt.Sprintf("up to %d mappings open, %d with `--gentle`", probe.DefaultFlows, probe.GentleFlows),
+		fmt.Sprintf("never above %d s", analysis.MaxKeepaliveS),
+		fmt.Sprintf("may send (%.0f %%)", 100*(analysis.LatenessKernel-1)),
+		fmt.Sprintf("%d as a rule", defaultPort),
+		reflectorVariable + "=",
+	}
+	for _, status := range []int{exitDone, exitFailed, exitUsage, exitInconclusive, exitUnreachable, exitInterrupted} {
+		facts = append(facts, "| "+strconv.Itoa(status)+" | ")
+	}
+	for _, r := range results.Regimes() {
+		facts = append(facts, fmt.Sprintf("| `%s` | ", r))
+	}
+	for _, fact := range facts {
+		if !strings.Contains(page, fact) {
+			t.Errorf("README.md doesn't say: %s", fact)
+		}
+	}
+}
