@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -220,15 +221,29 @@ func (t truths) wrong(r *results.Record) error {
 	return errors.Join(errs...)
 }
 
+// stoodStill reports whether the machine was so busy that the prober could not
+// work: its brackets may stay open then.
+func stoodStill(r *results.Record) bool {
+	return slices.ContainsFunc(r.Events, func(e results.Event) bool { return e.Reason == results.ReasonSuspend })
+}
+
 // wide tells which brackets are wider than a first bracket may be, and which
-// are open.
+// are open. What round trips took is added: little, unless the machine is so
+// busy that packets wait for their programs.
 func wide(r *results.Record) error {
 	var errs []error
+	waited := 0.0
+	for _, trial := range r.Trials {
+		if trial.Outcome == results.Expired {
+			waited = max(waited, trial.BoundS-trial.MeasuredGapS)
+		}
+	}
 	for _, l := range r.Lifetimes {
 		allowed := max(2, 0.05*l.LowerS)
 		if l.Regime == results.Oneway {
 			allowed *= 2 // its ladder is coarser by design
 		}
+		allowed += waited
 		if l.UpperS == nil || *l.UpperS-l.LowerS > allowed {
 			errs = append(errs, fmt.Errorf("%s: bracket %s is wider than %.2f s", l.Regime, bracketText(l), allowed))
 		}

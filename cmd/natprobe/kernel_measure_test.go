@@ -31,6 +31,9 @@ func firewall(n natlab.NATSpec) natlab.NATSpec {
 	return n
 }
 
+// measureBudget ends a run that doesn't end by itself.
+const measureBudget = 2 * time.Minute
+
 // TestKernelMeasure measures labs whose timers are known. Any two of: timers,
 // loss, port allocation, strictness and number of NATs come together in some
 // row.
@@ -64,15 +67,20 @@ func TestKernelMeasure(t *testing.T) {
 		t.Run(specText(spec), func(t *testing.T) {
 			t.Parallel()
 			truth := truthsOf(spec)
-			r := startKernelNet(t, spec).measure(probe.Config{Max: test.max}, nil)
+			r := startKernelNet(t, spec).measure(probe.Config{Max: test.max, Budget: measureBudget}, nil)
 			t.Log(summary(r, truth, spec.Loss))
+			if err := truth.wrong(r); err != nil {
+				t.Errorf("%v\n%s", err, story(r))
+			}
+			if stoodStill(r) {
+				t.Logf("this machine is too busy to judge widths and completeness on\n%s", story(r))
+				return
+			}
 			if r.Effort.ElapsedS > truth.allowedS(spec.Loss) {
 				t.Logf("slower than the target\n%s", story(r))
 			}
-			for _, err := range []error{truth.wrong(r), wide(r)} {
-				if err != nil {
-					t.Errorf("%v\n%s", err, story(r))
-				}
+			if err := wide(r); err != nil {
+				t.Errorf("%v\n%s", err, story(r))
 			}
 			if !r.Complete {
 				t.Errorf("the run is not complete\n%s", story(r))
@@ -142,7 +150,11 @@ func TestKernelOpen(t *testing.T) {
 	} {
 		t.Run(spec.Name, func(t *testing.T) {
 			t.Parallel()
-			r := startKernelNet(t, spec).measure(probe.Config{Max: longest}, nil)
+			r := startKernelNet(t, spec).measure(probe.Config{Max: longest, Budget: measureBudget}, nil)
+			if stoodStill(r) {
+				t.Logf("this machine is too busy to judge completeness on\n%s", story(r))
+				return
+			}
 			if !r.Complete {
 				t.Errorf("the run is not complete\n%s", story(r))
 			}
