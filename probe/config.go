@@ -41,7 +41,7 @@ type Config struct {
 	Flows   int              // mappings at a time; 0: DefaultFlows, or GentleFlows with Gentle; at least 16
 	Gentle  bool             // few mappings, more rounds
 	Budget  time.Duration    // end with what is known by then; 0: no limit
-	Seed    uint64           // of the ladder's jitter and of session randomness in tests; 0: random
+	Seed    uint64           // of the stagger of sentinels; 0: random
 }
 
 // withDefaults returns the effective configuration.

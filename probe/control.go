@@ -1,8 +1,10 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/natprobe/natprobe/reflector/wire"
@@ -12,6 +14,9 @@ import (
 const (
 	helloRetry = 400 * time.Millisecond
 	helloTries = 12 // about 5 s until the reflector counts as unreachable
+
+	// portTries is how many source ports in use stop the run before it begins.
+	portTries = 100
 
 	// The control flow is polled fast at first, to learn the loss that decides
 	// the size of bursts, then while orders wait for an answer, then slowly.
@@ -40,7 +45,9 @@ type control struct {
 	flow    *flow
 	session wire.SessionID
 	tries   int
-	running bool // a token and the limits are known
+	// reopened counts the source ports that another program holds.
+	reopened int
+	running  bool // a token and the limits are known
 
 	mapped netip.AddrPort
 	boot   wire.BootID
@@ -80,7 +87,14 @@ func (c *control) greet() {
 }
 
 func (c *control) failed(err error) {
-	if !c.running {
+	switch {
+	case c.running:
+	case errors.Is(err, syscall.EADDRINUSE) && c.reopened < portTries:
+		c.reopened++
+		c.e.close(c.flow)
+		c.flow = c.e.open(c, results.Stream)
+		c.e.send(c.flow, wire.Hello{ID: wire.NewID()}.Encode())
+	default:
 		c.e.end(fmt.Errorf("%w: %v: %w", ErrUnreachable, c.e.cfg.Reflector, err))
 	}
 	// Later failures to send are losses, and an outage when they last.

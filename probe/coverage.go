@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -16,7 +17,7 @@ func (c *coverage) add(from, to time.Duration) {
 	if to <= from {
 		return
 	}
-	i, _ := slices.BinarySearchFunc(c.spans, from, func(s span, t time.Duration) int { return int(min(max(s.to-t, -1), 1)) })
+	i, _ := slices.BinarySearchFunc(c.spans, from, func(s span, t time.Duration) int { return cmp.Compare(s.to, t) })
 	j := i
 	for j < len(c.spans) && c.spans[j].from <= to {
 		from = min(from, c.spans[j].from)

@@ -23,11 +23,12 @@ type engine struct {
 	timers  timerQueue
 	actions []action
 
-	flows    map[flowID]*flow
-	lastFlow flowID
-	flowCap  int // cfg.Flows, or less where the machine or the reflector has less
-	lingers  []linger
-	ports    *portWalk
+	flows     map[flowID]*flow
+	lastFlow  flowID
+	externals map[netip.AddrPort]*flow // who had an external address last
+	flowCap   int                      // cfg.Flows, or less where the machine or the reflector has less
+	lingers   []linger
+	ports     *portWalk
 
 	path      path
 	control   *control
@@ -50,11 +51,12 @@ type engine struct {
 func newEngine(cfg Config, ports PortState, start time.Time) *engine {
 	cfg = cfg.withDefaults()
 	e := &engine{
-		cfg:     cfg,
-		start:   start,
-		flows:   make(map[flowID]*flow),
-		flowCap: cfg.Flows,
-		ports:   newPortWalk(ports),
+		cfg:       cfg,
+		start:     start,
+		flows:     make(map[flowID]*flow),
+		externals: make(map[netip.AddrPort]*flow),
+		flowCap:   cfg.Flows,
+		ports:     newPortWalk(ports),
 	}
 	e.orders.init(e)
 	e.sentinels.init(e)
@@ -94,6 +96,7 @@ func (e *engine) receive(at time.Duration, id flowID, from netip.AddrPort, paylo
 		return
 	}
 	e.now = max(e.now, at)
+	f.heard = e.now
 	reply, err := wire.ParseReply(payload)
 	if err != nil || from != e.cfg.Reflector {
 		f.owner.stray()

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -43,6 +44,7 @@ type flow struct {
 	regime results.Regime
 	first  time.Duration // when the first packet was sent
 	last   time.Duration // when the last packet was sent
+	heard  time.Duration // when the last packet came in
 	sent   int
 }
 
@@ -92,3 +94,18 @@ func (e *engine) mappings() int {
 }
 
 func (e *engine) ipv6() bool { return e.cfg.Reflector.Addr().Unmap().Is6() }
+
+// sawExternal notes the external address of a flow, and reports whether
+// another flow had it so lately that a box on the path may still hold the
+// other's state: an inner NAT of a chain, or one with few ports, gives the
+// port of an expired mapping to the next flow.
+func (e *engine) sawExternal(f *flow, addr netip.AddrPort) (reused bool) {
+	if !addr.IsValid() {
+		return false
+	}
+	if old := e.externals[addr]; old != nil && old != f {
+		reused = e.now-max(old.last, old.heard) < e.plan.longestLife()+burstSpread
+	}
+	e.externals[addr] = f
+	return reused
+}

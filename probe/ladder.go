@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -95,6 +96,7 @@ type ladder struct {
 	regime results.Regime
 	rungs  []*rung // by ascending gap
 	rounds int
+	first  time.Duration   // when the first bracket stood; 0: not yet
 	stands bool            // the bracket stands
 	trials []results.Trial // that are over
 	assess results.Assessment
@@ -119,39 +121,21 @@ func (l *ladder) add(gap, base time.Duration) *rung {
 		lead -= onewayLead
 	}
 	r := &rung{ladder: l, gap: gap, open: base + time.Duration(orderRatio*float64(gap)) + lead}
-	i, found := slices.BinarySearchFunc(l.rungs, gap, func(r *rung, g time.Duration) int { return int(r.gap - g) })
+	i, found := slices.BinarySearchFunc(l.rungs, gap, func(r *rung, g time.Duration) int { return cmp.Compare(r.gap, g) })
 	if !found {
 		l.rungs = slices.Insert(l.rungs, i, r)
 	}
 	return l.rungs[i]
 }
 
-// bonusRungs is into how many parts bonus rungs divide a bracket that stands.
-const bonusRungs = 4
-
-// addBonus adds rungs inside a sharp bracket that stands. The run does not
-// wait for them: they use the time that regimes of longer lifetimes still take.
-func (l *ladder) addBonus(now time.Duration) {
-	top := l.top()
-	first := slices.IndexFunc(l.rungs, func(r *rung) bool { return r.gap > top && r.expired > 0 })
-	if top == 0 || first < 0 || l.assess.Lifetime.Shape != results.Sharp {
-		return
-	}
-	width := l.rungs[first].gap - top
-	if width < burstSpread {
-		return
-	}
-	for i := range time.Duration(bonusRungs - 1) {
-		l.add((top + width*(i+1)/bonusRungs).Round(time.Millisecond), now-orderBy).bonus = true
-	}
-}
-
+// A rung's order leaves by orderRatio × gap + orderBy, a oneway one earlier.
 const (
 	orderRatio = 0.03
 	orderBy    = 3400 * time.Millisecond
 	onewayLead = 1200 * time.Millisecond
 )
 
+// record takes a trial that is over.
 func (l *ladder) record(t *trial) {
 	l.trials = append(l.trials, t.result())
 	if t.outcome != results.Inconclusive {
@@ -180,4 +164,16 @@ func (l *ladder) top() time.Duration {
 		}
 	}
 	return 0
+}
+
+// setup returns how long a flow of this regime takes to fall silent.
+func (l *ladder) setup() time.Duration {
+	switch l.regime {
+	case results.Stream:
+		return streamAge
+	case results.Oneway:
+		return openGap
+	default:
+		return 0
+	}
 }

@@ -36,6 +36,7 @@ type order struct {
 // orderOwner is told what becomes of its order.
 type orderOwner interface {
 	orderLost()    // it never arrived, or the reflector has forgotten it
+	portReused()   // it came from an external address that another flow just had
 	burstSettled() // the receipt has come
 }
 
@@ -144,11 +145,17 @@ func (b *orderBook) receipt(r wire.Receipt, asked time.Duration) {
 			o.owner.orderLost()
 		}
 	case wire.StatePending:
-		o.arrived = true
+		if o.arrived = true; b.e.sawExternal(o.flow, r.From) {
+			o.owner.portReused()
+		}
 	case wire.StateSent:
 		o.arrived = true
 		o.receipt = &r
 		b.settle(o)
+		if b.e.sawExternal(o.flow, r.From) {
+			o.owner.portReused()
+			return
+		}
 		o.owner.burstSettled()
 	}
 }

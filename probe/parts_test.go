@@ -80,7 +80,7 @@ func TestPortsGoOnWhereTheyStopped(t *testing.T) {
 }
 
 func TestPortsSurviveAStrangeState(t *testing.T) {
-	for _, next := range []int{-1, portCount, 1 << 40} {
+	for _, next := range []int{-1, portCount, 1 << 30} {
 		if p := newPortWalk(PortState{Seed: 3, Next: next}).next(); p < firstPort {
 			t.Errorf("next %d: port %d", next, p)
 		}

@@ -32,18 +32,12 @@ const (
 	socketPause  = 500 * time.Millisecond
 	refusedPause = 300 * time.Millisecond
 
-	// confirmations is how many trials above the longest alive must expire.
-	confirmations = 2
 	// decided is how many repeats must live to settle a dispute as loss.
 	decided = 2
 	// disputeTrials ends a dispute that repeats can't settle.
 	disputeTrials = 7
 	// disputesAtOnce limits the repeats under way.
 	disputesAtOnce = 2
-
-	// Width of a first bracket that needs no further round.
-	targetWidth = 2 * time.Second
-	targetRatio = 0.05
 
 	// youngLife stands for lifetimes as long as none is known.
 	youngLife = 5 * time.Second
@@ -151,35 +145,6 @@ func (p *plan) release(o *order) {
 	p.slots[(o.sentAt+o.gap)/slotLength] -= 2 * o.copies
 }
 
-// setup returns how long a flow of this regime takes to fall silent.
-func (l *ladder) setup() time.Duration {
-	switch l.regime {
-	case results.Stream:
-		return streamAge
-	case results.Oneway:
-		return openGap
-	default:
-		return 0
-	}
-}
-
-// wants reports whether a rung needs a trial now: top is the longest gap that
-// lived, above the number of expiries between it and the rung.
-func (l *ladder) wants(r *rung, top time.Duration, above int) bool {
-	switch {
-	case r.exhausted():
-		return false
-	case l.stands:
-		return r.bonus && r.active == 0 && !r.concluded()
-	case r.repeats > 0:
-		return true
-	case r.active > 0 || r.concluded():
-		return false
-	default:
-		return r.gap > top && above < confirmations
-	}
-}
-
 func (p *plan) start(r *rung) {
 	r.repeats = max(r.repeats-1, 0)
 	r.active++
@@ -230,19 +195,39 @@ func (t *trial) wholeGap() bool {
 func (p *plan) review() {
 	all := true
 	for _, l := range p.ladders {
-		if !l.stands && !p.dispute(l) && p.bracketStands(l) {
-			if l.stands = !p.refine(l); l.stands {
-				p.abandon(l)
-				l.addBonus(p.e.now)
-			}
+		if !l.stands {
+			p.reviewLadder(l)
 		}
 		all = all && l.stands
 	}
-	if !all {
+	if all {
+		p.e.complete = true
+		p.e.end(nil)
+	}
+}
+
+// reviewLadder sees whether a regime's bracket stands by now, or what it still
+// needs.
+func (p *plan) reviewLadder(l *ladder) {
+	if p.dispute(l) {
 		return
 	}
-	p.e.complete = true
-	p.e.end(nil)
+	settled, confirm := l.settled()
+	if confirm != nil {
+		confirm.repeats = 1
+	}
+	if !settled {
+		return
+	}
+	if l.first == 0 {
+		l.first = p.e.now
+	}
+	if l.refine(p.e.now) {
+		return
+	}
+	l.stands = true
+	p.abandon(l)
+	l.addBonus(p.e.now)
 }
 
 // abandon drops the trials of a regime that needs no more.
@@ -278,109 +263,6 @@ func (p *plan) dispute(l *ladder) bool {
 	return open > 0
 }
 
-// disputed returns the rungs with an expiry below a longer gap that lived, or
-// with both outcomes, by ascending gap.
-func (l *ladder) disputed() []*rung {
-	var list []*rung
-	for _, d := range l.assess.Disputes {
-		i, found := slices.BinarySearchFunc(l.rungs, d.GapS, func(r *rung, g float64) int {
-			switch s := r.gap.Seconds(); {
-			case s < g:
-				return -1
-			case s > g:
-				return 1
-			default:
-				return 0
-			}
-		})
-		if found && !slices.Contains(list, l.rungs[i]) {
-			list = append(list, l.rungs[i])
-		}
-	}
-	slices.SortFunc(list, func(a, b *rung) int { return int(a.gap - b.gap) })
-	return list
-}
-
-// bracketStands reports whether one rung expired, one above it confirms, and
-// nothing between it and the longest alive is open; or whether nothing more
-// can be learned.
-func (p *plan) bracketStands(l *ladder) bool {
-	top, expired := l.top(), 0
-	narrow := l.narrow()
-	openBelow, openAbove := false, false
-	var first *rung
-	for _, r := range l.rungs {
-		if r.gap <= top {
-			continue
-		}
-		if r.expired > 0 && first == nil {
-			first = r
-		}
-		open := r.active > 0 || l.wants(r, top, expired)
-		openBelow = openBelow || open && first == nil
-		openAbove = openAbove || open
-		expired += r.expired
-		if expired >= confirmations && (narrow || !openBelow) {
-			return true
-		}
-	}
-	if first != nil && !openAbove && expired < confirmations && !first.exhausted() {
-		first.repeats = 1 // no longer gap is left to confirm with
-		return false
-	}
-	return !openAbove
-}
-
-// target returns how wide a bracket may be.
-func (l *ladder) target() time.Duration {
-	target := max(targetWidth, time.Duration(targetRatio*float64(l.lower())))
-	if l.regime == results.Oneway {
-		target = time.Duration(onewayCoarse * float64(target))
-	}
-	return target
-}
-
-// narrow reports whether the bracket has its target's width.
-func (l *ladder) narrow() bool {
-	return l.lower() > 0 && l.upper() > 0 && l.upper()-l.lower() <= l.target()
-}
-
-// refine adds a round of rungs inside a bracket that is too wide, and reports
-// whether it did.
-func (p *plan) refine(l *ladder) bool {
-	lower, upper := l.lower(), l.upper()
-	coarse := 1.0
-	if l.regime == results.Oneway {
-		coarse = onewayCoarse
-	}
-	if p.firstBrackets() && p.e.effort.FirstBracketS == 0 {
-		p.e.effort.FirstBracketS = p.e.now.Seconds()
-	}
-	if upper == 0 || lower == 0 || l.narrow() || l.rounds == maxRounds || l.assess.Lifetime.Shape == results.Band {
-		return false
-	}
-	before := len(l.rungs)
-	top := l.top()
-	for g := top + step(top, coarse); g < upper-burstSpread; g += step(g, coarse) {
-		l.add(g.Round(time.Millisecond), p.e.now-orderBy)
-	}
-	if len(l.rungs) == before {
-		return false
-	}
-	l.rounds++
-	return true
-}
-
-// firstBrackets reports whether each regime has had a first bracket.
-func (p *plan) firstBrackets() bool {
-	for _, l := range p.ladders {
-		if !l.stands && l.rounds == 1 && !p.bracketStands(l) {
-			return false
-		}
-	}
-	return true
-}
-
 // recertify looks again at the trials that await witnesses.
 func (p *plan) recertify() {
 	for _, t := range slices.Clone(p.inFlight) {
@@ -410,6 +292,20 @@ func (p *plan) proven(regime results.Regime) time.Duration {
 		}
 	}
 	return 0
+}
+
+// longestLife returns how long any mapping of this run may live, as far as is
+// known.
+func (p *plan) longestLife() time.Duration {
+	longest := time.Duration(0)
+	for _, l := range p.ladders {
+		upper := l.upper()
+		if upper == 0 {
+			upper = p.e.cfg.Max
+		}
+		longest = max(longest, upper)
+	}
+	return longest
 }
 
 // outlives returns how long a mapping of a regime may live in the NAT after

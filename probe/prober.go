@@ -130,6 +130,9 @@ func (s *shell) run(ctx context.Context, observe func(Progress)) error {
 		s.engine.advance(s.now())
 		s.carryOut(ctx, s.engine.take())
 		if s.engine.over {
+			if observe != nil { // the last brackets
+				observe(s.engine.progress())
+			}
 			return s.engine.err
 		}
 		if now := s.now(); observe != nil && now-observed >= observePeriod {

@@ -313,6 +313,33 @@ func TestFewDescriptors(t *testing.T) {
 	})
 }
 
+// TestPortsInUse lets another program hold every other source port, the first
+// one included.
+func TestPortsInUse(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *simulate.Network) {
+		stop := serve(t, n, reflectorAddr(), reflector.Config{})
+		defer stop()
+		opened := 0
+		listen := func(ctx context.Context, network, address string) (net.PacketConn, error) {
+			if opened++; opened%2 == 1 {
+				return nil, syscall.EADDRINUSE
+			}
+			return n.Client().ListenPacket(ctx, network, address)
+		}
+		p := probe.Prober{Config: probe.Config{Reflector: reflectorAddr(), Max: 20 * time.Second}, Listen: listen}
+		r, err := p.Measure(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := check(r, truthOf(natmodel.Linux(6*time.Second, 12*time.Second).Timers)); err != nil {
+			t.Error(err)
+		}
+		if !r.Complete {
+			t.Error("the run is not complete")
+		}
+	})
+}
+
 // limited gives its place back when it is closed.
 type limited struct {
 	net.PacketConn

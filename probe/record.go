@@ -32,12 +32,18 @@ func (e *engine) record() *results.Record {
 	for _, t := range e.finished {
 		r.Trials = append(r.Trials, t.result())
 	}
+	stood := true
 	for _, l := range e.plan.ladders {
 		life := results.Bracket(l.regime, r.Trials)
 		life.DstPort = int(e.cfg.Reflector.Port())
 		life.Payload = "natprobe order"
 		r.Lifetimes = append(r.Lifetimes, life)
 		r.Effort.Rounds = max(r.Effort.Rounds, l.rounds)
+		stood = stood && l.first > 0
+		r.Effort.FirstBracketS = max(r.Effort.FirstBracketS, l.first.Seconds())
+	}
+	if !stood {
+		r.Effort.FirstBracketS = 0
 	}
 	return r
 }

@@ -243,6 +243,8 @@ func (s *sentinel) failed(error) {
 // orderLost begins again at once: a sentinel that is not silent sees nothing.
 func (s *sentinel) orderLost() { s.rest() }
 
+func (s *sentinel) portReused() {}
+
 func (s *sentinel) burstSettled() {}
 
 // witness records that a mapping was silent from one time to another and

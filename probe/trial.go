@@ -141,6 +141,7 @@ func (t *trial) setupFailed() {
 type opening trial
 
 func (o *opening) orderLost()    { (*trial)(o).finish(results.Inconclusive, results.ReasonSetupLost) }
+func (o *opening) portReused()   { (*trial)(o).portReused() }
 func (o *opening) burstSettled() {}
 
 // send places the order, with which the silence begins.
@@ -171,6 +172,7 @@ func (t *trial) received(r wire.Reply) {
 	case wire.Burst:
 		t.copyArrived(r.Copy)
 	case wire.CheckReply:
+		t.e.sawExternal(t.flow, r.Mapped)
 		if t.phase == phaseChecking {
 			t.checked = true
 			t.checkMapped = r
@@ -195,6 +197,10 @@ func (t *trial) greeted(r wire.HelloReply) {
 		return // answered before
 	}
 	delete(t.hellos, r.ID)
+	if t.e.sawExternal(t.flow, r.Mapped) {
+		t.portReused()
+		return
+	}
 	if t.replies++; t.replies == 1 || sent < t.answered {
 		t.answered = sent
 	}
@@ -256,6 +262,8 @@ func (t *trial) orderLost() {
 	}
 	t.finish(results.Inconclusive, results.ReasonBurstUnconfirmed)
 }
+
+func (t *trial) portReused() { t.finish(results.Inconclusive, results.ReasonReused) }
 
 func (t *trial) burstSettled() {
 	if t.phase == phaseJudging {

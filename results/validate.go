@@ -73,7 +73,7 @@ func (n Network) validate(c *checker) {
 		c.count("network.nat_levels", *n.NATLevels)
 	}
 	if n.ASN != nil {
-		c.whole("network.asn", *n.ASN, 0, math.MaxUint32)
+		c.number("network.asn", float64(*n.ASN), 0, math.MaxUint32)
 	}
 }
 
