@@ -166,6 +166,8 @@ func (p *plan) trialOver(t *trial) {
 		r.alive++
 	case t.outcome == results.Expired:
 		r.expired++
+	case t.reason == results.ReasonLoss:
+		r.wasted += maxWasted / 2 // it would hardly be told another time
 	case t.wholeGap():
 		r.wasted++
 	default:
@@ -184,7 +186,7 @@ func (p *plan) trialOver(t *trial) {
 func (t *trial) wholeGap() bool {
 	switch t.reason {
 	case results.ReasonBurstUnconfirmed, results.ReasonLateCopy, results.ReasonCheckFailed,
-		results.ReasonDuplicated, results.ReasonLoss, results.ReasonUnwitnessed:
+		results.ReasonDuplicated, results.ReasonUnwitnessed:
 		return true
 	default:
 		return false
