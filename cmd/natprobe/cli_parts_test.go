@@ -6,8 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/natprobe/natprobe/probe"
+	"github.com/natprobe/natprobe/reflector"
 )
 
 func TestParseTarget(t *testing.T) {
@@ -137,6 +139,33 @@ func TestProbeCommand(t *testing.T) {
 		text, _ := strings.CutPrefix(want, "natprobe measure --reflector ")
 		if _, err := parseTarget(text); err != nil {
 			t.Errorf("measure doesn't take %q: %v", text, err)
+		}
+	}
+}
+
+// TestLabLimits checks that a lab's reflector grants what the flags ask for.
+func TestLabLimits(t *testing.T) {
+	t.Parallel()
+	const usual = reflector.DefaultMaxDelay
+	tests := []struct {
+		max     time.Duration
+		flows   int
+		delay   time.Duration
+		pending int // 0: the default
+	}{
+		{time.Minute, 400, usual, 0},
+		{usual, 0, usual, 0},
+		{usual + time.Millisecond, reflector.DefaultPending, usual + time.Second, 0},
+		{20 * time.Minute, reflector.DefaultPending + 1, 20 * time.Minute, reflector.Unlimited},
+		{time.Hour, 400, time.Hour, 0},
+	}
+	for _, tt := range tests {
+		got := labLimits(probe.Config{Max: tt.max, Flows: tt.flows})
+		if got.MaxDelay != tt.delay || got.Pending != tt.pending {
+			t.Errorf("max %v, %d flows: MaxDelay %v, Pending %d; want %v, %d", tt.max, tt.flows, got.MaxDelay, got.Pending, tt.delay, tt.pending)
+		}
+		if _, err := reflector.New(reflector.Config{Limits: got}); err != nil {
+			t.Errorf("max %v, %d flows: %v", tt.max, tt.flows, err)
 		}
 	}
 }

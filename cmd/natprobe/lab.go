@@ -113,7 +113,7 @@ func (m *measurement) inLab(ctx context.Context) (err error) {
 		return fmt.Errorf("lab %s: %w", spec.Name, err)
 	}
 	defer func() { err = errors.Join(err, lab.Close()) }()
-	stop, err := serveInLab(ctx, lab)
+	stop, err := serveInLab(ctx, lab, labLimits(m.config))
 	if err != nil {
 		return fmt.Errorf("lab %s: %w", spec.Name, err)
 	}
@@ -125,14 +125,27 @@ func (m *measurement) inLab(ctx context.Context) (err error) {
 	return m.run(ctx, &probe.Prober{Listen: lab.ClientListen}, false)
 }
 
-// serveInLab runs a reflector with its default limits on a lab's server until
-// stop.
-func serveInLab(ctx context.Context, lab *natlab.Lab) (stop func() error, err error) {
+// labLimits returns limits under which a lab's reflector refuses nothing that
+// the flags can ask for. Otherwise they are the default ones, as outside.
+func labLimits(cfg probe.Config) reflector.Limits {
+	delay := cfg.Max.Truncate(time.Second)
+	if delay < cfg.Max {
+		delay += time.Second
+	}
+	limits := reflector.Limits{MaxDelay: max(delay, reflector.DefaultMaxDelay)}
+	if cfg.Flows > reflector.DefaultPending {
+		limits.Pending = reflector.Unlimited
+	}
+	return limits
+}
+
+// serveInLab runs a reflector on a lab's server until stop.
+func serveInLab(ctx context.Context, lab *natlab.Lab, limits reflector.Limits) (stop func() error, err error) {
 	conn, err := lab.ServerListen(ctx, "udp", netip.AddrPortFrom(lab.ServerAddr(), defaultPort).String())
 	if err != nil {
 		return nil, err
 	}
-	r, err := reflector.New(reflector.Config{})
+	r, err := reflector.New(reflector.Config{Limits: limits})
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
