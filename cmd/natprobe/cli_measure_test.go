@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -80,6 +81,23 @@ func TestMeasureRefused(t *testing.T) {
 	got := natprobe(t.Context(), nil, "", "measure", "--reflector", address, "--max", "20m")
 	if got.status != exitUnreachable || !strings.Contains(got.stderr, "choose a smaller --max") || got.stdout != "" {
 		t.Errorf("status %d, stdout %q, stderr %q; want %d and what to do", got.status, got.stdout, got.stderr, exitUnreachable)
+	}
+}
+
+// TestMeasureUnreachable finds nobody there, and leaves nothing behind.
+func TestMeasureUnreachable(t *testing.T) {
+	t.Parallel()
+	silent := udpSocket(t).LocalAddr().String()
+	dir := t.TempDir()
+	got := natprobe(t.Context(), nil, "", "measure", "--reflector", silent, "--output", filepath.Join(dir, "records.jsonl"))
+	if got.status != exitUnreachable || got.stdout != "" {
+		t.Errorf("status %d, stdout %q; want %d and nothing", got.status, got.stdout, exitUnreachable)
+	}
+	if want := "Measuring against the reflector " + silent + " from 127.0.0.1.\n"; !strings.HasPrefix(got.stderr, want) {
+		t.Errorf("stderr %q, want it to begin with %q", got.stderr, want)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%d files left (%v), want none", len(left), err)
 	}
 }
 

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/natprobe/natprobe/probe"
 	"github.com/natprobe/natprobe/reflector"
+	"github.com/natprobe/natprobe/results"
 )
 
 func TestParseTarget(t *testing.T) {
@@ -167,5 +171,51 @@ func TestLabLimits(t *testing.T) {
 		if _, err := reflector.New(reflector.Config{Limits: got}); err != nil {
 			t.Errorf("max %v, %d flows: %v", tt.max, tt.flows, err)
 		}
+	}
+}
+
+func TestOpening(t *testing.T) {
+	t.Parallel()
+	cfg := probe.Config{Reflector: netip.MustParseAddrPort("192.0.2.1:3478"), Local: netip.MustParseAddr("10.0.0.2")}
+	for name, want := range map[string]string{
+		"192.0.2.1":            "Measuring against the reflector 192.0.2.1:3478 from 10.0.0.2.",
+		"192.0.2.1:3478":       "Measuring against the reflector 192.0.2.1:3478 from 10.0.0.2.",
+		"vpn.example.org":      "Measuring against the reflector vpn.example.org (192.0.2.1:3478) from 10.0.0.2.",
+		"vpn.example.org:3478": "Measuring against the reflector vpn.example.org:3478 (192.0.2.1:3478) from 10.0.0.2.",
+	} {
+		m := measurement{config: cfg, reflector: name}
+		if got := m.opening(); got != want {
+			t.Errorf("opening of %s:\n got %s\nwant %s", name, got, want)
+		}
+	}
+}
+
+// TestOutputFile checks that records go behind those that are there, and that
+// a file which an earlier run was about to make is not taken from it.
+func TestOutputFile(t *testing.T) {
+	t.Parallel()
+	records, err := results.ReadRecords(strings.NewReader(sampleRecord), "sample")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "records.jsonl")
+	var files []*recordFile
+	for range 2 { // both begin before there is a file
+		file, err := openOutput(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file is there before a record is (%v)", err)
+	}
+	for _, file := range files {
+		if err := errors.Join(file.Append(records[0]), file.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	if saved, err := results.ReadRecordFile(path); err != nil || len(saved) != 2 {
+		t.Errorf("the file has %d records (%v), want 2", len(saved), err)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -65,7 +66,8 @@ func TestCommandLines(t *testing.T) {
 		{"bad variable", "measure", "vpn.example.org:stun", exitUsage, []string{`"vpn.example.org:stun"`, `"stun" is not a port`}},
 		{"unknown lab", "measure --lab slow", "", exitUsage, []string{`"slow"`, "linux-default"}},
 		{"lab and reflector", "measure --lab fast --reflector 192.0.2.1", "", exitUsage, []string{"--lab and --reflector"}},
-		{"folder of the output missing", "measure --reflector 127.0.0.1 --output " + empty + "/x.jsonl", "", exitFailed, []string{"--output", "x.jsonl"}},
+		{"folder of the output missing", "measure --reflector 127.0.0.1 --output " + empty + "/x.jsonl", "", exitUsage, []string{"--output", empty, "x.jsonl"}},
+		{"output is a folder", "measure --reflector 127.0.0.1 --output " + filepath.Dir(empty), "", exitUsage, []string{"--output", filepath.Dir(empty), "directory"}},
 		{"unresolvable name", "measure --reflector no-such-host.invalid", "", exitUnreachable, []string{`"no-such-host.invalid" can't be resolved`}},
 		{"unresolvable variable", "measure", "no-such-host.invalid:53", exitUnreachable, []string{`"no-such-host.invalid"`}},
 		{"closed port", "measure --reflector " + closed, "", exitUnreachable, []string{closed, "natprobe reflector"}},

@@ -192,15 +192,11 @@ type measurement struct {
 // run measures with a prober that knows its sockets, then writes and prints
 // what was found.
 func (m *measurement) run(ctx context.Context, p *probe.Prober, rememberPorts bool) (err error) {
-	var out *results.Writer
-	if m.flags.output != "" {
-		// Opened beforehand: nobody wants to hear after six minutes that the
-		// folder doesn't exist.
-		if out, err = results.OpenWriter(m.flags.output); err != nil {
-			return fmt.Errorf("--output: %w", err)
-		}
-		defer func() { err = errors.Join(err, out.Close()) }()
+	out, err := openOutput(m.flags.output)
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, out.Close()) }()
 
 	screen := newView(m.app.stderr, m.flags.quiet)
 	closed := false
@@ -211,11 +207,7 @@ func (m *measurement) run(ctx context.Context, p *probe.Prober, rememberPorts bo
 		}
 	}
 	defer closeScreen()
-	if m.lab != nil {
-		screen.Note(fmt.Sprintf("Measuring the lab %s, %s.", m.lab.Name, m.lab.Summary))
-	} else {
-		screen.Note(fmt.Sprintf("Measuring against the reflector %s (%s) from %s.", m.reflector, m.config.Reflector, m.config.Local))
-	}
+	screen.Note(m.opening())
 	p.Config = m.config
 	p.Observe = screen.Progress
 	if rememberPorts {
@@ -235,6 +227,20 @@ func (m *measurement) run(ctx context.Context, p *probe.Prober, rememberPorts bo
 		return err
 	}
 	return verdict(*record, measureErr)
+}
+
+// opening says what is going to be measured.
+func (m *measurement) opening() string {
+	if m.lab != nil {
+		return fmt.Sprintf("Measuring the lab %s, %s.", m.lab.Name, m.lab.Summary)
+	}
+	name := m.config.Reflector.String()
+	if to, err := parseTarget(m.reflector); err == nil {
+		if _, err := netip.ParseAddr(to.host); err != nil { // it has a name
+			name = fmt.Sprintf("%s (%s)", m.reflector, name)
+		}
+	}
+	return fmt.Sprintf("Measuring against the reflector %s from %s.", name, m.config.Local)
 }
 
 // advise adds to an error what its reader can do about it.
@@ -305,11 +311,8 @@ func supplied(flags *pflag.FlagSet) map[string]any {
 }
 
 // write saves the record and prints it, in the form that was asked for.
-func (m *measurement) write(out *results.Writer, record results.Record) error {
-	var saved error
-	if out != nil {
-		saved = out.Append(record)
-	}
+func (m *measurement) write(out *recordFile, record results.Record) error {
+	saved := out.Append(record)
 	// Printed also where it could not be saved: it took minutes to get.
 	if m.flags.json {
 		return errors.Join(saved, m.app.printJSON(record))
