@@ -92,10 +92,10 @@ func (m mark) text(s style) string {
 	return m.ascii
 }
 
-// frame draws a snapshot for a screen of a width in characters. The lines that
-// matter most come first.
-func frame(p probe.Progress, width int, s style) []frameLine {
-	lines := statusLines(p, width)
+// frame draws a snapshot for a screen of a width in characters, the last one
+// where the run has ended. The lines that matter most come first.
+func frame(p probe.Progress, ended bool, width int, s style) []frameLine {
+	lines := statusLines(p, ended, width)
 	axis := min(width-nameWidth-knownWidth-1, maxAxis)
 	if axis >= minAxis {
 		scale := newScale(p.Regimes, axis)
@@ -150,15 +150,34 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 
 // statusLines say where the run and the path stand. There are two where they
 // fit, also where one might do, so that the rest doesn't move up and down.
-func statusLines(p probe.Progress, width int) []frameLine {
-	left := "at most " + duration(p.Remaining) + " left"
-	if p.Remaining == 0 {
-		left = "ending"
+func statusLines(p probe.Progress, ended bool, width int) []frameLine {
+	state := "at most " + duration(p.Remaining) + " left"
+	switch {
+	case allDone(p):
+		state = "done"
+	case ended:
+		state = "ended early"
+	case !answered(p):
+		state = "waiting for the reflector"
+	case p.Remaining == 0:
+		state = "ending"
 	}
-	path := fmt.Sprintf("%s · RTT %s · %s open", lossText(p.Outbound, p.Inbound),
-		millis(float64(p.RTT)/float64(time.Millisecond)), plural(p.Mappings, "mapping"))
-	return append(folded(sgrBold, duration(p.Elapsed)+" elapsed, "+left, width), folded("", path, width)...)
+	path := "no answer so far"
+	if answered(p) {
+		path = fmt.Sprintf("%s · RTT %s · %s open", lossText(p.Outbound, p.Inbound),
+			millis(float64(p.RTT)/float64(time.Millisecond)), plural(p.Mappings, "mapping"))
+	}
+	return append(folded(sgrBold, duration(p.Elapsed)+" elapsed, "+state, width), folded("", path, width)...)
 }
+
+// allDone says whether each bracket stands.
+func allDone(p probe.Progress) bool {
+	open := func(r probe.RegimeProgress) bool { return !r.Done }
+	return len(p.Regimes) > 0 && !slices.ContainsFunc(p.Regimes, open)
+}
+
+// answered says whether the reflector has answered yet.
+func answered(p probe.Progress) bool { return p.RTT > 0 }
 
 // knownPart writes a regime's bracket in short.
 func knownPart(r probe.RegimeProgress) part {

@@ -19,19 +19,30 @@ const heartbeat = 10 * time.Second
 type plainView struct {
 	mu      sync.Mutex
 	w       io.Writer
-	started bool
-	last    time.Duration // when the last line was written
-	certain time.Duration // the last milestone told
-	done    map[results.Regime]bool
-	events  int // how many were told
+	latest  probe.Progress
+	waiting bool                      // it was told that the reflector has not answered yet
+	started bool                      // it was told what is measured
+	done    bool                      // it was told that all is known
+	last    time.Duration             // when the last line was written
+	certain time.Duration             // the last milestone told
+	known   map[results.Regime]string // the brackets that stand, as they were told
+	events  int                       // how many were told
 }
 
 func (v *plainView) Progress(p probe.Progress) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.latest = p
+	if !answered(p) {
+		if !v.waiting {
+			v.waiting = true
+			v.line(p, "waiting for the reflector to answer")
+		}
+		return
+	}
 	if !v.started {
 		v.started = true
-		v.done = make(map[results.Regime]bool)
+		v.known = make(map[results.Regime]string)
 		shortest, longest := span(p.Regimes)
 		v.line(p, fmt.Sprintf("measuring silences of %s to %s; at most %s to go",
 			duration(shortest), duration(longest), duration(p.Remaining)))
@@ -44,14 +55,29 @@ func (v *plainView) Progress(p probe.Progress) {
 		v.certain = m
 		v.line(p, certainText(m))
 	}
-	for _, r := range p.Regimes {
-		if r.Done && !v.done[r.Regime] {
-			v.done[r.Regime] = true
-			v.line(p, fmt.Sprintf("%s (%s): %s", r.Regime, meaning(r.Regime), known(r)))
-		}
-	}
-	if p.Elapsed-v.last >= heartbeat {
+	v.brackets(p)
+	switch {
+	case v.done:
+	case allDone(p):
+		v.done = true
+		v.line(p, "done")
+	case p.Elapsed-v.last >= heartbeat:
 		v.line(p, fmt.Sprintf("at most %s left; %s; %s held open", duration(p.Remaining), lossText(p.Outbound, p.Inbound), plural(p.Mappings, "mapping")))
+	}
+}
+
+// brackets tells each bracket once it stands, and at the end again where it
+// has become narrower since.
+func (v *plainView) brackets(p probe.Progress) {
+	over := allDone(p)
+	for _, r := range p.Regimes {
+		if _, told := v.known[r.Regime]; !r.Done || told && !over {
+			continue
+		}
+		if text := known(r); text != v.known[r.Regime] {
+			v.known[r.Regime] = text
+			v.line(p, fmt.Sprintf("%s (%s): %s", r.Regime, meaning(r.Regime), text))
+		}
 	}
 }
 
@@ -67,7 +93,15 @@ func (v *plainView) Note(text string) {
 	_, _ = fmt.Fprintln(v.w, text)
 }
 
-func (v *plainView) Close() {}
+// Close says so where the run ended before all was known.
+func (v *plainView) Close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.started && !v.done {
+		v.done = true
+		v.line(v.latest, "ended early")
+	}
+}
 
 // milestone returns the largest round time up to d: 5, 10, 15, 20, 25 and 30 s,
 // then whole minutes. 0 is none.

@@ -25,28 +25,34 @@ func (v *terminalView) Progress(p probe.Progress) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.last = &p
-	v.draw("")
+	v.write(v.redraw("", false))
 }
 
 func (v *terminalView) Note(text string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.draw(text)
+	v.write(v.redraw(text, false))
 }
 
-// Close leaves the last frame where it is, and an empty line below it.
+// Close leaves a frame that says that the run has ended, and an empty line
+// below it.
 func (v *terminalView) Close() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.last != nil {
-		_, _ = io.WriteString(v.w, "\r\n")
+		v.write(v.redraw("", true) + "\r\n")
 		v.last, v.shown = nil, nil
 	}
 }
 
-// draw replaces the frame on the screen by a note, if there is one, and the
-// present frame below it.
-func (v *terminalView) draw(note string) {
+func (v *terminalView) write(text string) {
+	// A person can't be told where telling fails.
+	_, _ = io.WriteString(v.w, text)
+}
+
+// redraw returns what replaces the frame on the screen by a note, if there is
+// one, and the present frame below it.
+func (v *terminalView) redraw(note string, ended bool) string {
 	width, height := v.size()
 	var b strings.Builder
 	if up := rows(v.shown, width); up > 0 {
@@ -60,7 +66,7 @@ func (v *terminalView) draw(note string) {
 	}
 	v.shown = v.shown[:0]
 	if v.last != nil {
-		lines := frame(*v.last, width, v.style)
+		lines := frame(*v.last, ended, width, v.style)
 		// One row is the cursor's. A frame that scrolls can't be drawn over.
 		for _, line := range lines[:min(len(lines), max(height-1, 1))] {
 			b.WriteString(line.paint(v.style) + "\x1b[K\r\n")
@@ -68,8 +74,7 @@ func (v *terminalView) draw(note string) {
 		}
 	}
 	b.WriteString("\x1b[J")
-	// A person can't be told where telling fails.
-	_, _ = io.WriteString(v.w, b.String())
+	return b.String()
 }
 
 // rows returns how many rows lines take on a screen that may have become

@@ -19,8 +19,8 @@ import (
 	"github.com/natprobe/natprobe/results"
 )
 
-// snapshots are progress of one measurement: at its start, in its middle, at
-// its end.
+// snapshots are progress of one measurement: when nobody has answered yet, at
+// its start, in its middle, at its end.
 func snapshots() []probe.Progress {
 	const second = time.Second
 	ladder := func(regime results.Regime, lower, upper, sent float64, done bool) probe.RegimeProgress {
@@ -55,7 +55,11 @@ func snapshots() []probe.Progress {
 	end := middle
 	end.Elapsed, end.Remaining, end.Mappings = 124*second, 0, 40
 	end.Regimes = []probe.RegimeProgress{middle.Regimes[0], ladder(results.Stream, 118.9, 123.8, 200, true)}
-	return []probe.Progress{start, middle, end}
+	silent := start
+	silent.Elapsed, silent.RTT, silent.Mappings, silent.Inbound = 0, 0, 1, results.Loss{}
+	silent.Outbound = results.Loss{Sent: 1}
+	silent.Regimes = []probe.RegimeProgress{ladder(results.Solitary, 0, 0, 0, false), ladder(results.Stream, 0, 0, 0, false)}
+	return []probe.Progress{silent, start, middle, end}
 }
 
 func TestFrame(t *testing.T) {
@@ -73,8 +77,10 @@ func TestFrame(t *testing.T) {
 	for _, test := range styles {
 		t.Run(test.name, func(t *testing.T) {
 			var b strings.Builder
-			for _, p := range snapshots() {
-				for _, line := range frame(p, test.width, test.style) {
+			all := snapshots()
+			all = append(all, all[2]) // as an interrupted run leaves it
+			for i, p := range all {
+				for _, line := range frame(p, i >= 3, test.width, test.style) {
 					if n := line.width(); n > test.width {
 						t.Errorf("a line has %d characters, want at most %d", n, test.width)
 					}
@@ -121,15 +127,39 @@ func TestPlainView(t *testing.T) {
 	v := newView(&b, false)
 	v.Note("Measuring against the reflector.")
 	s := snapshots()
+	v.Progress(s[0])
+	v.Progress(s[0])
 	for at := time.Duration(0); at < 13*time.Second; at += time.Second {
-		s[0].Elapsed = at
-		v.Progress(s[0])
+		s[1].Elapsed = at
+		v.Progress(s[1])
 	}
-	v.Progress(s[1])
-	v.Progress(s[1]) // nothing new
 	v.Progress(s[2])
+	v.Progress(s[2]) // nothing new
+	s[3].Regimes[0].Lower += 300 * time.Millisecond
+	v.Progress(s[3]) // solitary has become narrower
+	s[3].Elapsed += heartbeat
+	v.Progress(s[3]) // nothing to add
 	v.Close()
 	golden(t, "plain", b.String())
+}
+
+func TestPlainViewEndsEarly(t *testing.T) {
+	for name, test := range map[string]struct {
+		last int // snapshot
+		want string
+	}{
+		"no answer":   {0, "     0 s  waiting for the reflector to answer\n"},
+		"interrupted": {1, "     1 s  measuring silences of 1 s to 5 m 45 s; at most 6 m 16 s to go\n     1 s  ended early\n"},
+	} {
+		var b bytes.Buffer
+		v := newView(&b, false)
+		v.Progress(snapshots()[test.last])
+		v.Close()
+		v.Close() // does nothing
+		if diff := cmp.Diff(test.want, b.String()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
 }
 
 // screen is the part of a terminal that a view may use.
@@ -191,9 +221,9 @@ func (s *screen) control(args string, final byte) {
 }
 
 // shown returns what the screen shows of a frame.
-func shown(p probe.Progress, width int) []string {
+func shown(p probe.Progress, ended bool, width int) []string {
 	var lines []string
-	for _, line := range frame(p, width, style{}) {
+	for _, line := range frame(p, ended, width, style{}) {
 		lines = append(lines, line.paint(style{}))
 	}
 	return lines
@@ -205,15 +235,15 @@ func TestTerminalViewDrawsInPlace(t *testing.T) {
 	v := &terminalView{w: s, size: func() (int, int) { return width, 24 }}
 	p := snapshots()
 	v.Note("Before.")
-	v.Progress(p[0])
-	v.Progress(p[2])
 	v.Progress(p[1])
+	v.Progress(p[3])
+	v.Progress(p[2])
 	v.Note("Meanwhile.")
-	v.Progress(p[0])
+	v.Progress(p[1])
 	v.Close()
 	v.Close() // does nothing
 	// An empty line follows, and the cursor is below it.
-	want := append([]string{"Before.", "Meanwhile."}, append(shown(p[0], width), "")...)
+	want := append([]string{"Before.", "Meanwhile."}, append(shown(p[1], true, width), "")...)
 	if diff := cmp.Diff(want, s.lines); diff != "" {
 		t.Errorf("the screen (-want +got):\n%s", diff)
 	}
@@ -228,10 +258,10 @@ func TestTerminalViewDrawsInPlace(t *testing.T) {
 func TestTerminalViewCutsWhatIsTooHigh(t *testing.T) {
 	s := &screen{t: t}
 	v := &terminalView{w: s, size: func() (int, int) { return 80, 4 }}
-	p := snapshots()[1]
+	p := snapshots()[2]
 	v.Progress(p)
 	v.Progress(p)
-	if diff := cmp.Diff(append(shown(p, 80)[:3], ""), s.lines); diff != "" {
+	if diff := cmp.Diff(append(shown(p, false, 80)[:3], ""), s.lines); diff != "" {
 		t.Errorf("the screen (-want +got):\n%s", diff)
 	}
 }
@@ -242,11 +272,11 @@ func TestTerminalViewGetsNarrower(t *testing.T) {
 	width := 100
 	var b bytes.Buffer
 	v := &terminalView{w: &b, size: func() (int, int) { return width, 50 }}
-	p := snapshots()[1]
+	p := snapshots()[2]
 	v.Progress(p)
 	want := 0
 	width = 40
-	for _, line := range shown(p, 100) {
+	for _, line := range shown(p, false, 100) {
 		want += max(1, (utf8.RuneCountInString(line)+width-1)/width)
 	}
 	b.Reset()
@@ -283,7 +313,7 @@ func TestSilentView(t *testing.T) {
 	var b bytes.Buffer
 	v := newView(&b, true)
 	v.Note("a note")
-	v.Progress(snapshots()[1])
+	v.Progress(snapshots()[2])
 	v.Close()
 	if b.Len() > 0 {
 		t.Errorf("a silent view wrote %q", b.String())
