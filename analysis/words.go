@@ -86,12 +86,16 @@ func (r rules) reason(by rule, k int) string {
 	return fmt.Sprintf("%s: PersistentKeepalive = %d renews it in time, even when %s%s.", lives, k, lost, tail)
 }
 
+// fallbackReason says why there is no interval, and what to use meanwhile.
 func (r rules) fallbackReason(k int, why string) string {
-	choice := "the usual interval"
-	if k < UsualKeepaliveS {
-		choice = "the longest that what was seen leaves possible"
+	choice := fmt.Sprintf("%d s, the longest interval that this measurement leaves possible", k)
+	switch k {
+	case UsualKeepaliveS:
+		choice = fmt.Sprintf("the usual %d s", k)
+	case 1:
+		choice = "1 s, the shortest interval there is"
 	}
-	return fmt.Sprintf("No interval is proven to hold: %s; until then %d s is %s.", why, k, choice)
+	return fmt.Sprintf("No interval is proven to hold: %s. Until one is proven, use %s.", why, choice)
 }
 
 // box says what ends mappings, as far as the measurement can tell. Where the

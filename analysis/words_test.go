@@ -44,8 +44,18 @@ func TestReason(t *testing.T) {
 		{
 			Input{},
 			"No interval is proven to hold: how long a tunnel just after its handshake stays open was not measured, and " +
-				"how long a tunnel that has carried traffic stays open was not measured, and the loss of the path was not measured; " +
-				"until then 25 s is the usual interval.",
+				"how long a tunnel that has carried traffic stays open was not measured, and the loss of the path was not measured. " +
+				"Until one is proven, use the usual 25 s.",
+		},
+		{
+			with(timers(30, 30, 10), func(in *Input) { in.Exchange = Bounds{} }),
+			"No interval is proven to hold: how long a tunnel just after its handshake stays open was not measured. " +
+				"Until one is proven, use 3 s, the longest interval that this measurement leaves possible.",
+		},
+		{
+			timers(2, 2, 2),
+			"No interval is proven to hold: a keepalive each second would need 2.2 s, and only 2 s are proven for a tunnel " +
+				"just after its handshake. Until one is proven, use 1 s, the shortest interval there is.",
 		},
 	} {
 		if got := Recommend(tt.in).Reason; got != tt.want {
