@@ -41,7 +41,7 @@ func TestRecommend(t *testing.T) {
 		{"more slack", sampleRecord, []string{"--slack", "5s"}, 21, exitDone, nil},
 		{"no slack", sampleRecord, []string{"--slack", "0s"}, 26, exitDone, nil},
 		{"more losses", sampleRecord, []string{"--losses", "9"}, 10, exitDone, nil},
-		{"no stream lifetime", without, nil, -1, exitInconclusive, []string{"inconclusive: "}},
+		{"no stream lifetime", without, nil, -1, exitInconclusive, []string{"inconclusive: No interval", "was not measured"}},
 		{"the last of several", without + "\n" + sampleRecord + "\n", nil, 25, exitDone, []string{"has 2 records", "the last"}},
 		{"a torn last line", sampleRecord + "\n" + torn, nil, 25, exitDone, []string{":2: the line ends in the middle"}},
 	}
@@ -79,6 +79,10 @@ func TestRecommend(t *testing.T) {
 
 func TestRecommendForPeople(t *testing.T) {
 	t.Parallel()
+	without := natprobe(t.Context(), nil, strings.Replace(sampleRecord, `"regime":"stream"`, `"regime":"solitary"`, 1), "recommend", "-")
+	if without.status != exitInconclusive || strings.Count(without.stdout+without.stderr, "was not measured") != 1 {
+		t.Errorf("status %d, stderr %q, stdout:\n%s\nwant the reason once", without.status, without.stderr, without.stdout)
+	}
 	got := natprobe(t.Context(), nil, sampleRecord, "recommend", "-")
 	if got.status != exitDone || !strings.Contains(got.stdout, "PersistentKeepalive = 25") || got.stderr != "" {
 		t.Errorf("status %d, stderr %q, stdout:\n%s\nwant the line to paste", got.status, got.stderr, got.stdout)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/natprobe/natprobe/probe"
+	"github.com/natprobe/natprobe/results"
 )
 
 // The exit statuses, the same for every verb.
@@ -54,6 +55,19 @@ func (g guidance) Error() string { return string(g) }
 type statusError int
 
 func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// inconclusive returns an error where no interval is recommended. The reason is
+// on standard output already, unless that has JSON for programs.
+func inconclusive(r results.Recommendation, json bool) error {
+	switch {
+	case r.KeepaliveS != nil:
+		return nil
+	case json:
+		return fmt.Errorf("%w: %s", errInconclusive, r.Reason)
+	default:
+		return fmt.Errorf("%w: not enough evidence for an interval", errInconclusive)
+	}
+}
 
 // exitStatus maps an error to the status that the process ends with.
 func exitStatus(err error) int {

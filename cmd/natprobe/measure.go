@@ -226,7 +226,7 @@ func (m *measurement) run(ctx context.Context, p *probe.Prober, rememberPorts bo
 	if err := m.write(out, *record); err != nil {
 		return err
 	}
-	return verdict(*record, measureErr)
+	return m.verdict(*record, measureErr)
 }
 
 // opening says what is going to be measured.
@@ -319,23 +319,20 @@ func (m *measurement) write(out *recordFile, record results.Record) error {
 	}
 	s := summary{Record: record}
 	if m.lab != nil {
-		s.LabName = m.lab.Name
 		s.Truth = truth(*m.lab)
 	}
-	writeSummary(m.app.stdout, s, m.app.color())
+	writeSummary(m.app.stdout, s, m.app.style())
 	return saved
 }
 
 // verdict returns the error that a measurement ends with.
-func verdict(record results.Record, measureErr error) error {
+func (m *measurement) verdict(record results.Record, measureErr error) error {
 	switch {
 	case errors.Is(measureErr, context.Canceled):
 		return fmt.Errorf("%w after %.0f s: this is what was known by then", errInterrupted, record.Effort.ElapsedS)
 	case measureErr != nil:
 		return measureErr
-	case record.Recommendation.KeepaliveS == nil:
-		return fmt.Errorf("%w: %s", errInconclusive, record.Recommendation.Reason)
 	default:
-		return nil
+		return inconclusive(*record.Recommendation, m.flags.json)
 	}
 }

@@ -102,12 +102,13 @@ func (a *app) recommend(name string, f recommendFlags) error {
 	if f.json {
 		err = a.printJSON(recommendation)
 	} else {
-		writeRecommendation(a.stdout, recommendation, a.color())
+		record.Recommendation = &recommendation
+		writeRecommendation(a.stdout, record, a.style())
 	}
-	if err == nil && recommendation.KeepaliveS == nil {
-		err = fmt.Errorf("%w: %s", errInconclusive, recommendation.Reason)
+	if err != nil {
+		return err
 	}
-	return err
+	return inconclusive(recommendation, f.json)
 }
 
 // lastRecord reads a file of records and returns the last that can be read. It

@@ -4,37 +4,19 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode/utf8"
 
+	"github.com/natprobe/natprobe/analysis"
 	"github.com/natprobe/natprobe/results"
 )
 
-// writeRecommendation writes a recommendation for a person: one sentence, the
-// line to paste, then the reasoning.
-func writeRecommendation(w io.Writer, r results.Recommendation, color bool) {
-	st := style{color: color, unicode: true}
+// writeRecommendation writes what a record's lifetimes recommend, for a person:
+// one sentence, the line to paste, then the reasoning.
+func writeRecommendation(w io.Writer, record results.Record, st style) {
 	var b strings.Builder
-	if r.KeepaliveS == nil {
-		writeUndecided(&b, r, st)
-	} else {
-		writeParagraph(&b, r.Reason)
-		writeLine(&b, *r.KeepaliveS, st)
-	}
-	writeReasoning(&b, r, st)
+	writeHeadline(&b, record, st)
+	writeReasoning(&b, *record.Recommendation, st)
 	// A person can't be told where telling fails.
 	_, _ = io.WriteString(w, b.String())
-}
-
-// writeUndecided says why there is no recommendation, and what to do until
-// there is one.
-func writeUndecided(b *strings.Builder, r results.Recommendation, st style) {
-	writeParagraph(b, r.Reason)
-	if r.FallbackS == nil {
-		b.WriteString("\n")
-		return
-	}
-	b.WriteString("\nNot proven to hold here, only a fallback:\n")
-	writeLine(b, *r.FallbackS, st)
 }
 
 // writeReasoning shows what a recommendation rests on.
@@ -50,7 +32,9 @@ func writeReasoning(b *strings.Builder, r results.Recommendation, st style) {
 		// say nothing here.
 		heading(b, st, "What the fallback costs")
 		t.row("a day", costText(r.CostPerDay))
-		t.row("with 25 s", costText(r.CostAt25))
+		if r.FallbackS == nil || *r.FallbackS != analysis.UsualKeepaliveS {
+			t.row("with 25 s", costText(r.CostAt25))
+		}
 	default:
 		heading(b, st, fmt.Sprintf("Why %d s", *r.KeepaliveS))
 		t.row("binding rule", r.Basis)
@@ -58,12 +42,12 @@ func writeReasoning(b *strings.Builder, r results.Recommendation, st style) {
 		t.row("losses tolerated", lossesText(r.ToleratesLosses))
 		t.row("reachable", fmt.Sprintf("%s of the time, expected", reachable(r.Reachability)))
 		t.row("cost a day", costText(r.CostPerDay))
-		if *r.KeepaliveS != 25 {
+		if *r.KeepaliveS != analysis.UsualKeepaliveS {
 			t.row("25 s instead", fmt.Sprintf("reachable %s of the time;", reachable(r.ReachabilityAt25)))
 			t.row("", costText(r.CostAt25)+" a day")
 		}
 	}
-	t.write(b, style{})
+	t.write(b, st)
 	if len(r.Alternatives) == 0 {
 		return
 	}
@@ -72,15 +56,9 @@ func writeReasoning(b *strings.Builder, r results.Recommendation, st style) {
 	t = table{align: []int{1, -1}}
 	for _, a := range r.Alternatives {
 		text := fmt.Sprintf("reachable %s of the time, %s packets a day: %s", reachable(a.Reachability), count(a.CostPerDay.Packets), a.Why)
-		for i, line := range wrap(text, textWidth-20) {
-			name, interval := "", ""
-			if i == 0 {
-				name, interval = a.Name, fmt.Sprintf("%d s", a.KeepaliveS)
-			}
-			t.row(name, interval, line)
-		}
+		t.row(a.Name, fmt.Sprintf("%d s", a.KeepaliveS), text)
 	}
-	t.write(b, style{})
+	t.write(b, st)
 }
 
 func lossesText(n int) string {
@@ -96,42 +74,4 @@ func lossesText(n int) string {
 
 func costText(c results.Cost) string {
 	return fmt.Sprintf("%s packets, %s, %s wake-ups", count(c.Packets), size(c.Bytes), count(c.Wakeups))
-}
-
-// table aligns columns. Lines are indented by two spaces and end where their
-// text ends.
-type table struct {
-	align []int // by column: negative is to the right; what is missing is to the left
-	rows  [][]string
-}
-
-func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
-
-// write writes the table; its first row is a header where the style has
-// colours.
-func (t *table) write(b *strings.Builder, st style) {
-	var widths []int
-	for _, row := range t.rows {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	for n, row := range t.rows {
-		line := ""
-		for i, cell := range row {
-			width := widths[i]
-			if i < len(t.align) && t.align[i] < 0 {
-				width = -width
-			}
-			line += "  " + pad(cell, width)
-		}
-		line = strings.TrimRight(line, " ")
-		if n == 0 {
-			line = st.paint(sgrDim, line)
-		}
-		b.WriteString(line + "\n")
-	}
 }

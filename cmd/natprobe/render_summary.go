@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,8 +13,7 @@ import (
 
 // summary is what a finished measurement shows on stdout.
 type summary struct {
-	Record  results.Record
-	LabName string
+	Record results.Record
 	// Truth holds the lab's timers in seconds; 0: never expires; nil outside
 	// labs.
 	Truth map[results.Regime]float64
@@ -21,54 +21,66 @@ type summary struct {
 
 // writeSummary writes a measurement for a person: one sentence, the line to
 // paste, then the details.
-func writeSummary(w io.Writer, s summary, color bool) {
-	st := style{color: color, unicode: true}
+func writeSummary(w io.Writer, s summary, st style) {
 	var b strings.Builder
-	writeHeadline(&b, s, st)
-	if !s.Record.Complete {
-		writeParagraph(&b, "This run is incomplete: it was interrupted, or its time ran out, before the lifetime of each regime was found. What follows holds as far as it goes.")
-		b.WriteString("\n")
-	}
+	writeHeadline(&b, s.Record, st)
 	writeLifetimes(&b, s, st)
-	writePath(&b, s.Record)
+	writePath(&b, s.Record, st)
 	if r := s.Record.Recommendation; r != nil {
 		b.WriteString("\n")
 		writeReasoning(&b, *r, st)
 	}
 	writeEvents(&b, s.Record.Events, st)
-	writeEffort(&b, s.Record.Effort)
+	writeEffort(&b, s.Record.Effort, st)
 	// A person can't be told where telling fails.
 	_, _ = io.WriteString(w, b.String())
 }
 
-// textWidth is how long lines of running text are.
-const textWidth = 78
-
-func writeParagraph(b *strings.Builder, text string) {
-	for _, line := range wrap(text, textWidth) {
+func writeParagraph(b *strings.Builder, text string, st style) {
+	for _, line := range wrap(text, st.text()) {
 		b.WriteString(line + "\n")
 	}
 }
 
 // heading starts a section.
 func heading(b *strings.Builder, st style, text string) {
-	b.WriteString(st.paint(sgrBold, text) + "\n")
+	for _, line := range wrap(text, st.text()) {
+		b.WriteString(st.paint(sgrBold, line) + "\n")
+	}
 }
 
+// incomplete is what the reader of an unfinished run has to know before
+// anything else.
+const incomplete = "This run is incomplete: it was interrupted, or its time ran out, before each lifetime was found. " +
+	"What follows is what was known by then; a full run may allow a longer interval."
+
 // writeHeadline writes what most people read only.
-func writeHeadline(b *strings.Builder, s summary, st style) {
-	r := s.Record.Recommendation
+func writeHeadline(b *strings.Builder, record results.Record, st style) {
+	r, say := record.Recommendation, func(text string) { writeParagraph(b, text, st) }
+	verdict := ": set WireGuard's PersistentKeepalive to %d s."
+	if !record.Complete {
+		say(incomplete)
+		b.WriteString("\n")
+		say = func(text string) { writeParagraph(b, "So far, "+strings.ToLower(text[:1])+text[1:], st) }
+		verdict = ": that is enough for a PersistentKeepalive of %d s."
+	}
 	switch {
 	case r == nil:
-		writeParagraph(b, box(s)+" "+lives(s.Record)+".")
+		say(box(record) + " " + lives(record) + ".")
 		b.WriteString("\n")
 	case r.KeepaliveS == nil:
-		writeUndecided(b, *r, st)
+		say(r.Reason)
+		if r.FallbackS == nil {
+			b.WriteString("\n")
+			break
+		}
+		b.WriteString("\nNot proven to hold here, only a fallback:\n")
+		writeLine(b, *r.FallbackS, st)
 	case r.Off:
-		writeParagraph(b, box(s)+" keeps no state that could expire: WireGuard's PersistentKeepalive can stay off.")
+		say(box(record) + " keeps no state that could expire: WireGuard's PersistentKeepalive can stay off.")
 		writeLine(b, 0, st)
 	default:
-		writeParagraph(b, fmt.Sprintf("%s %s: set WireGuard's PersistentKeepalive to %d s.", box(s), lives(s.Record), *r.KeepaliveS))
+		say(box(record) + " " + lives(record) + fmt.Sprintf(verdict, *r.KeepaliveS))
 		writeLine(b, *r.KeepaliveS, st)
 	}
 }
@@ -80,19 +92,21 @@ func writeLine(b *strings.Builder, keepalive int, st style) {
 
 // box names what was measured. Outside a lab that is the whole path: one
 // measurement can't tell whose timer was the shortest.
-func box(s summary) string {
-	if s.LabName != "" {
-		spec, err := natlab.Find(s.LabName)
+func box(r results.Record) string {
+	if name, _ := r.Config["lab"].(string); name != "" {
+		spec, err := natlab.Find(name)
 		switch {
-		case err != nil || s.Record.Network.Mapping == "none":
-			return "The network of lab " + s.LabName
+		case err != nil: // a record of another version, or of anybody
+			return "The network of lab " + strconv.QuoteToASCII(name)
+		case r.Network.Mapping == "none":
+			return "The network of lab " + name
 		case len(spec.NATs) > 1:
-			return fmt.Sprintf("The shortest of the %d NATs of lab %s", len(spec.NATs), s.LabName)
+			return fmt.Sprintf("The shortest of the %d NATs of lab %s", len(spec.NATs), name)
 		default:
-			return "The NAT of lab " + s.LabName
+			return "The NAT of lab " + name
 		}
 	}
-	if s.Record.Network.Mapping == "none" {
+	if r.Network.Mapping == "none" {
 		return "Your network's path (no address translation)"
 	}
 	return "Your network's path"
@@ -129,7 +143,7 @@ func find(r results.Record, regime results.Regime) *results.Lifetime {
 
 func writeLifetimes(b *strings.Builder, s summary, st style) {
 	heading(b, st, "How long an idle mapping lives, by the traffic before its silence")
-	t := table{align: []int{1, 1, 1, 1, -1, -1, -1}}
+	t := table{header: true, align: []int{1, 1, 1, 1, -1, -1, -1}}
 	t.row("regime", "traffic", "lifetime", "shape", "alive", "expired", "unclear")
 	for _, l := range s.Record.Lifetimes {
 		shape := string(l.Shape)
@@ -142,10 +156,17 @@ func writeLifetimes(b *strings.Builder, s summary, st style) {
 		t.row(string(l.Regime), meaning(l.Regime), bracket(l.LowerS, l.UpperS), shape,
 			count(float64(l.Alive)), count(float64(l.Expired)), count(float64(l.Inconclusive)))
 	}
+	if t.width() > st.screen() {
+		const traffic = 1 // the column that can be missed
+		t.align = slices.Delete(t.align, traffic, traffic+1)
+		for i := range t.rows {
+			t.rows[i] = slices.Delete(t.rows[i], traffic, traffic+1)
+		}
+	}
 	t.write(b, st)
 	if s.Truth != nil {
 		b.WriteString("\n")
-		writeParagraph(b, truthText(s))
+		writeParagraph(b, truthText(s), st)
 	}
 }
 
@@ -174,7 +195,7 @@ func truthText(s summary) string {
 	return text + "WRONG here, not within what was measured: " + strings.Join(missed, ", ") + "."
 }
 
-func writePath(b *strings.Builder, r results.Record) {
+func writePath(b *strings.Builder, r results.Record, st style) {
 	b.WriteString("\n")
 	var t table
 	t.row("loss out", lossDetail(r.Loss))
@@ -182,7 +203,7 @@ func writePath(b *strings.Builder, r results.Record) {
 		t.row("loss in", lossDetail(*r.Loss.Inbound))
 	}
 	t.row("RTT", millis(r.Reflector.RTTms)+", the smallest seen")
-	t.write(b, style{})
+	t.write(b, st)
 }
 
 func lossDetail(l results.Loss) string {
@@ -208,18 +229,12 @@ func writeEvents(b *strings.Builder, events []results.Event, st style) {
 		if e.Voided > 0 {
 			text += fmt.Sprintf("; %s void", plural(e.Voided, "trial"))
 		}
-		for i, line := range wrap(text, textWidth-16) {
-			at := ""
-			if i == 0 {
-				at = "at " + duration(seconds(e.AtS))
-			}
-			t.row(at, line)
-		}
+		t.row("at "+duration(seconds(e.AtS)), text)
 	}
-	t.write(b, style{})
+	t.write(b, st)
 }
 
-func writeEffort(b *strings.Builder, e results.Effort) {
+func writeEffort(b *strings.Builder, e results.Effort, st style) {
 	b.WriteString("\n")
 	text := fmt.Sprintf("Took %s", duration(seconds(e.ElapsedS)))
 	if e.FirstBracketS > 0 {
@@ -227,5 +242,5 @@ func writeEffort(b *strings.Builder, e results.Effort) {
 	}
 	writeParagraph(b, fmt.Sprintf("%s: at most %s at a time, %s sent (%s), %s received, %s.",
 		text, plural(e.MaxMappings, "mapping"), plural(e.PacketsSent, "packet"), size(float64(e.BytesSent)),
-		count(float64(e.PacketsRecv)), plural(e.Rounds, "round")))
+		count(float64(e.PacketsRecv)), plural(e.Rounds, "round")), st)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/natprobe/natprobe/analysis"
 	"github.com/natprobe/natprobe/results"
 )
 
@@ -53,12 +54,11 @@ func readRecord(t *testing.T, name string) results.Record {
 // must offer.
 var summaries = []struct {
 	record string
-	lab    string
 	truth  map[results.Regime]float64
 	paste  string
 }{
 	{
-		record: "finished", lab: "fast", paste: "PersistentKeepalive = 3",
+		record: "finished", paste: "PersistentKeepalive = 3",
 		truth: map[results.Regime]float64{results.Solitary: 6, results.Oneway: 6, results.Exchange: 6, results.Stream: 12},
 	},
 	{record: "right_censored", paste: "PersistentKeepalive = 51"},
@@ -72,9 +72,22 @@ func TestSummary(t *testing.T) {
 	for _, test := range summaries {
 		t.Run(test.record, func(t *testing.T) {
 			var b bytes.Buffer
-			writeSummary(&b, summary{Record: readRecord(t, test.record), LabName: test.lab, Truth: test.truth}, false)
+			writeSummary(&b, summary{Record: readRecord(t, test.record), Truth: test.truth}, style{})
 			golden(t, test.record+".summary", b.String())
-			checkOutput(t, b.String(), test.paste)
+			checkOutput(t, b.String(), test.paste, 80)
+		})
+	}
+}
+
+func TestSummaryNarrow(t *testing.T) {
+	for _, test := range summaries {
+		t.Run(test.record, func(t *testing.T) {
+			var b bytes.Buffer
+			writeSummary(&b, summary{Record: readRecord(t, test.record), Truth: test.truth}, style{width: 60})
+			checkOutput(t, b.String(), test.paste, 60)
+			if test.record == "finished" {
+				golden(t, "finished.narrow", b.String())
+			}
 		})
 	}
 }
@@ -83,24 +96,24 @@ func TestRecommendation(t *testing.T) {
 	for _, test := range summaries {
 		t.Run(test.record, func(t *testing.T) {
 			var b bytes.Buffer
-			writeRecommendation(&b, *readRecord(t, test.record).Recommendation, false)
+			writeRecommendation(&b, readRecord(t, test.record), style{})
 			golden(t, test.record+".recommendation", b.String())
-			checkOutput(t, b.String(), test.paste)
+			checkOutput(t, b.String(), test.paste, 80)
 		})
 	}
 }
 
 // checkOutput checks what holds of all output on stdout: one line to paste,
-// alone, and nothing that an ordinary terminal has to fold.
-func checkOutput(t *testing.T, out, paste string) {
+// alone, and nothing that a terminal of that width has to fold.
+func checkOutput(t *testing.T, out, paste string, width int) {
 	t.Helper()
 	if n := strings.Count(out, "\n\n"+paste+"\n\n"); n != 1 {
 		t.Errorf("%q stands alone on a line %d times, want once", paste, n)
 	}
 	for line := range strings.Lines(out) {
 		line = strings.TrimSuffix(line, "\n")
-		if n := utf8.RuneCountInString(line); n > 80 {
-			t.Errorf("a line has %d characters, want at most 80: %q", n, line)
+		if n := utf8.RuneCountInString(line); n > width {
+			t.Errorf("a line has %d characters, want at most %d: %q", n, width, line)
 		}
 		if strings.TrimRight(line, " ") != line {
 			t.Errorf("a line ends with a space: %q", line)
@@ -111,8 +124,8 @@ func checkOutput(t *testing.T, out, paste string) {
 func TestSummaryInColor(t *testing.T) {
 	var plain, colored bytes.Buffer
 	s := summary{Record: readRecord(t, "finished")}
-	writeSummary(&plain, s, false)
-	writeSummary(&colored, s, true)
+	writeSummary(&plain, s, style{})
+	writeSummary(&colored, s, style{color: true})
 	golden(t, "finished.color", colored.String())
 	if got := withoutSGR(colored.String()); got != plain.String() {
 		t.Errorf("colours change more than colours (-plain +colored):\n%s", cmp.Diff(plain.String(), got))
@@ -137,10 +150,63 @@ func TestSummaryWithoutRecommendation(t *testing.T) {
 	r.Recommendation = nil
 	r.Lifetimes = r.Lifetimes[:1]
 	var b bytes.Buffer
-	writeSummary(&b, summary{Record: r}, false)
+	writeSummary(&b, summary{Record: r}, style{})
 	want := "Your network's path keeps an idle mapping open for 59.4–61.7 s (one packet, no\nreply).\n"
 	if got := b.String(); !strings.HasPrefix(got, want) {
 		t.Errorf("got %q, want it to begin with %q", got, want)
+	}
+}
+
+// TestIncompleteComesFirst checks that an unfinished run never sounds final.
+func TestIncompleteComesFirst(t *testing.T) {
+	for _, test := range summaries {
+		r := readRecord(t, test.record)
+		r.Complete = false
+		for name, write := range map[string]func(*bytes.Buffer){
+			"summary":        func(b *bytes.Buffer) { writeSummary(b, summary{Record: r}, style{}) },
+			"recommendation": func(b *bytes.Buffer) { writeRecommendation(b, r, style{}) },
+		} {
+			var b bytes.Buffer
+			write(&b)
+			got := strings.Join(strings.Fields(b.String()), " ")
+			if !strings.HasPrefix(got, incomplete+" So far, ") || strings.Contains(got, "set WireGuard's") {
+				t.Errorf("%s of %s: got %.300q, want it to say first that the run is incomplete", name, test.record, got)
+			}
+		}
+	}
+}
+
+// TestUsualFallback checks that the cost of 25 s is told once where that is the
+// fallback.
+func TestUsualFallback(t *testing.T) {
+	r := readRecord(t, "no_evidence")
+	usual := analysis.UsualKeepaliveS
+	r.Recommendation.FallbackS, r.Recommendation.CostPerDay = &usual, r.Recommendation.CostAt25
+	var b bytes.Buffer
+	writeRecommendation(&b, r, style{})
+	if n := strings.Count(b.String(), costText(r.Recommendation.CostAt25)); n != 1 {
+		t.Errorf("the cost of 25 s is told %d times, want once:\n%s", n, b.String())
+	}
+}
+
+func TestBox(t *testing.T) {
+	for _, test := range []struct {
+		lab     any
+		mapping string
+		want    string
+	}{
+		{nil, "", "Your network's path"},
+		{nil, "none", "Your network's path (no address translation)"},
+		{7.0, "", "Your network's path"},
+		{"fast", "", "The NAT of lab fast"},
+		{"open", "none", "The network of lab open"},
+		{"cgn", "", "The shortest of the 2 NATs of lab cgn"},
+		{"of another\x1b[2J", "", `The network of lab "of another\x1b[2J"`},
+	} {
+		r := results.Record{Config: map[string]any{"lab": test.lab}, Network: results.Network{Mapping: test.mapping}}
+		if got := box(r); got != test.want {
+			t.Errorf("box of lab %v with mapping %q: got %q, want %q", test.lab, test.mapping, got, test.want)
+		}
 	}
 }
 

@@ -25,7 +25,28 @@ const (
 type style struct {
 	color   bool
 	unicode bool
+	width   int // characters in a line; 0: not known
 }
+
+const (
+	// textWidth is how long lines of running text are, where there is room.
+	textWidth = 78
+	// minText is the narrowest text that can still be read.
+	minText = 30
+	// usualWidth is that of a terminal, or file, of unknown width.
+	usualWidth = 80
+)
+
+// screen returns how many characters fit in a line.
+func (s style) screen() int {
+	if s.width <= 0 {
+		return usualWidth
+	}
+	return s.width
+}
+
+// text returns how long lines of running text are.
+func (s style) text() int { return max(min(textWidth, s.screen()), minText) }
 
 // paint puts text in a colour, where there are colours.
 func (s style) paint(sgr, text string) string {

@@ -96,18 +96,22 @@ func (o *output) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// color says whether stdout is for the eyes of someone who wants colours
-// (https://no-color.org).
-func (a *app) color() bool {
+// style returns what suits stdout. There are colours only for the eyes of
+// someone who wants them (https://no-color.org).
+func (a *app) style() style {
+	plain := style{unicode: true}
 	file, ok := a.stdout.to.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
-		return false
+		return plain
 	}
-	if value, set := a.env("NO_COLOR"); set && value != "" {
-		return false
+	s := plain
+	if width, _, err := term.GetSize(int(file.Fd())); err == nil {
+		s.width = width
 	}
+	noColor, _ := a.env("NO_COLOR")
 	kind, _ := a.env("TERM")
-	return kind != "dumb"
+	s.color = noColor == "" && kind != "dumb"
+	return s
 }
 
 // say tells a person something, on stderr.
