@@ -63,6 +63,14 @@ func (l *ladder) settled() (settled bool, confirm *rung) {
 	return !openAbove, nil
 }
 
+// holdsUp reports whether a longer gap than r's has expired, and none has
+// lived, so that the bracket waits for r.
+func (l *ladder) holdsUp(r *rung) bool {
+	return r.gap > l.top() && slices.ContainsFunc(l.rungs, func(other *rung) bool {
+		return other.gap > r.gap && other.expired+other.suspected > 0
+	})
+}
+
 // target returns how wide a bracket may be.
 func (l *ladder) target() time.Duration {
 	target := max(targetWidth, time.Duration(targetRatio*float64(l.lower())))

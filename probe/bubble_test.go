@@ -75,6 +75,14 @@ func (w *world) close() {
 // measure runs a whole measurement in a bubble, with faults beside it.
 func measure(t *testing.T, network simulate.Config, cfg probe.Config, faults func(context.Context, *world)) *results.Record {
 	t.Helper()
+	return watched(t, network, cfg, faults, nil)
+}
+
+// watched is measure with somebody who looks on.
+func watched(
+	t *testing.T, network simulate.Config, cfg probe.Config, faults func(context.Context, *world), observe func(probe.Progress),
+) *results.Record {
+	t.Helper()
 	var record *results.Record
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, network)
@@ -85,7 +93,7 @@ func measure(t *testing.T, network simulate.Config, cfg probe.Config, faults fun
 		}
 		cfg.Reflector = reflectorAddr()
 		cfg.Seed = network.Seed + 1
-		p := probe.Prober{Config: cfg, Listen: w.net.Client().ListenPacket, Ports: fixedPorts(network.Seed)}
+		p := probe.Prober{Config: cfg, Listen: w.net.Client().ListenPacket, Ports: fixedPorts(network.Seed), Observe: observe}
 		var err error
 		record, err = p.Measure(context.Background())
 		cancel()

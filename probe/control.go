@@ -20,10 +20,10 @@ const (
 
 	// The control flow is polled fast at first, to learn the loss that decides
 	// the size of bursts, then while orders wait for an answer, then slowly.
-	pollWarmup  = 10 * time.Millisecond
-	warmupPolls = 60
-	pollLearn   = 25 * time.Millisecond
-	learnPolls  = 180
+	pollWarmup  = 4 * time.Millisecond
+	warmupPolls = 120
+	pollLearn   = 20 * time.Millisecond
+	learnPolls  = 300
 	pollBusy    = 80 * time.Millisecond
 	pollIdle    = 250 * time.Millisecond
 
@@ -178,7 +178,7 @@ func (c *control) watch() {
 	switch {
 	case silence > giveUpAfter:
 		c.e.end(fmt.Errorf("%w: %v has been silent for %v", ErrUnreachable, c.e.cfg.Reflector, giveUpAfter))
-	case silence > outageAfter+c.e.path.max && !c.outage:
+	case silence > outageAfter+c.e.path.maxRTT(c.e.now) && !c.outage:
 		c.outage = true
 		c.outageAt = c.lastReply
 	}

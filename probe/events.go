@@ -69,7 +69,7 @@ func (e *engine) outageOver(since time.Duration) {
 // still.
 func (e *engine) suspended(length time.Duration) {
 	since := e.now - length
-	e.control.lastReply = e.now // its silence was ours
+	e.control.lastReply = min(e.control.lastReply+length, e.now) // so much of its silence was ours
 	e.voidAll(results.ReasonSuspend, fmt.Sprintf("this machine slept or stood still for %.1f s", length.Seconds()),
 		func(t *trial) bool { return t.needsPath(since, e.now) })
 }

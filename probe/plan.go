@@ -24,10 +24,12 @@ const (
 	// reserve later.
 	slotLength  = 250 * time.Millisecond
 	slotWindow  = 5
-	slotPackets = 96
+	slotPackets = 100
 	// slotRetries is how many of them first trials leave to those that loss
 	// made necessary again, which are the more urgent.
-	slotRetries = 12
+	slotRetries = 16
+	// slotUrgent is how many more a rung may take that keeps a bracket open.
+	slotUrgent = 16
 
 	socketPause  = 500 * time.Millisecond
 	refusedPause = 300 * time.Millisecond
@@ -120,7 +122,10 @@ func (p *plan) pick() *rung {
 func (p *plan) roomFor(r *rung) bool {
 	slot := (p.e.now + r.ladder.setup() + r.gap) / slotLength
 	due, limit := 2*p.e.path.copies(), slotPackets
-	if r.setups+r.wasted == 0 {
+	switch {
+	case r.ladder.holdsUp(r):
+		limit += slotUrgent
+	case r.setups+r.wasted == 0:
 		limit -= slotRetries
 	}
 	for first := slot - slotWindow + 1; first <= slot; first++ {

@@ -83,17 +83,17 @@ func (s *sentinels) gap() (gap time.Duration, solitary bool) {
 	gap = min(longest/sentinelTenth, time.Duration(sentinelShare*float64(longest)), sentinelMaxGap)
 	gap = max(gap, sentinelMinGap)
 	// A silence of few round trips witnesses little of itself: see witness.
-	if far := sentinelRTTs * s.e.path.max; far > gap {
+	if far := sentinelRTTs * s.e.path.maxRTT(s.e.now); far > gap {
 		gap = max(gap, min(far, time.Duration(sentinelShare*float64(longest))))
 	}
-	gap = max(min(gap, s.limit), 4*s.e.path.max)
+	gap = min(gap, s.limit)
 	return time.Duration(float64(gap) * (1 - sentinelJitter + 2*sentinelJitter*s.rng.Float64())), solitary
 }
 
 // patience is how long after an expiry its witnesses may take to report.
 func (s *sentinels) patience() time.Duration {
 	gap, _ := s.gap()
-	return 2*gap + 2*s.e.path.max + 3*time.Second
+	return 2*gap + 2*s.e.path.maxRTT(s.e.now) + 3*time.Second
 }
 
 // died takes the death of one. Where no other flow lived at that time, and
@@ -119,10 +119,14 @@ func (s *sentinels) died(one *sentinel) {
 	if died < 2 || !s.e.path.burstTold(copies) || s.e.cover.covers(from, to) {
 		return
 	}
-	for _, each := range s.list {
-		each.deaths = 0
-	}
 	s.e.stateLost(dead.to)
+	for i, each := range s.list { // what they still wait for died with the rest
+		each.deaths = 0
+		if each != one {
+			each.abandon()
+			each.later(time.Duration(i)*sentinelMinGap/sentinelCount, each.rest)
+		}
+	}
 }
 
 // sentinel is one such flow: a trial without a question, repeated.
@@ -149,9 +153,7 @@ func (s *sentinel) later(d time.Duration, fn func()) {
 
 // rest begins the next silence.
 func (s *sentinel) rest() {
-	s.cycle++
-	s.e.orders.forget(s.order)
-	s.order = nil
+	s.pause()
 	gap, solitary := s.e.sentinels.gap()
 	if solitary || s.solitary {
 		s.leave() // a solitary mapping is good for one silence
@@ -175,6 +177,19 @@ func (s *sentinel) rest() {
 	copies := min(sentinelCopies, s.e.control.limits.MaxCopies)
 	s.order = s.e.orders.place(s, s.flow, tokens[:min(len(tokens), wire.MaxTokens)], gap, sentinelSpread, copies)
 	s.later(gap+sentinelSpread+s.e.path.maxRTT(s.e.now)+checkMargin, s.overdue)
+}
+
+// pause ends the silence that is under way.
+func (s *sentinel) pause() {
+	s.cycle++
+	s.e.orders.forget(s.order)
+	s.order = nil
+}
+
+// abandon ends the silence, and the flow with it.
+func (s *sentinel) abandon() {
+	s.pause()
+	s.leave()
 }
 
 // leave closes the flow; the next silence is on a new one.
@@ -226,8 +241,7 @@ func (s *sentinel) received(r wire.Reply) {
 		}
 	case wire.Refusal:
 		s.e.refused(r)
-		s.cycle++
-		s.leave()
+		s.pause()
 		s.later(sentinelRetry/4, s.rest)
 	}
 }
@@ -235,8 +249,7 @@ func (s *sentinel) received(r wire.Reply) {
 func (s *sentinel) stray() {}
 
 func (s *sentinel) failed(error) {
-	s.cycle++
-	s.leave()
+	s.abandon()
 	s.later(sentinelRetry, s.rest)
 }
 

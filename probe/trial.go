@@ -109,7 +109,7 @@ func (t *trial) converse() {
 	if t.phase != phaseSetup {
 		return
 	}
-	quiet := max(streamHello, t.e.path.max+checkMargin)
+	quiet := max(streamHello, t.e.path.maxRTT(t.e.now)+checkMargin)
 	begun := t.e.now // the round trips that count
 	if t.replies > 0 {
 		begun = t.answered
