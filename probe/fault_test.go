@@ -96,7 +96,7 @@ func TestStalls(t *testing.T) {
 				}
 				if stalls > 0 && time.Since(begun) > next {
 					stalls--
-					time.Sleep(time.Duration(300+rng.IntN(4000)) * time.Millisecond)
+					<-time.After(time.Duration(300+rng.IntN(4000)) * time.Millisecond)
 					next = time.Since(begun) + time.Duration(rng.IntN(10000))*time.Millisecond
 				}
 			}

@@ -66,6 +66,9 @@ func (p *Prober) Measure(ctx context.Context) (*results.Record, error) {
 	s.engine = newEngine(p.Config, ports, s.begun)
 	s.peer = net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.Config.Reflector.Addr().Unmap(), p.Config.Reflector.Port()))
 	err := s.run(ctx, p.Observe)
+	if p.Observe != nil { // the last brackets
+		p.Observe(s.engine.progress())
+	}
 	p.savePorts(s.log, s.engine.ports.state)
 	return s.engine.record(), err
 }
@@ -130,9 +133,6 @@ func (s *shell) run(ctx context.Context, observe func(Progress)) error {
 		s.engine.advance(s.now())
 		s.carryOut(ctx, s.engine.take())
 		if s.engine.over {
-			if observe != nil { // the last brackets
-				observe(s.engine.progress())
-			}
 			return s.engine.err
 		}
 		if now := s.now(); observe != nil && now-observed >= observePeriod {
