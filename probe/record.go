@@ -34,7 +34,7 @@ func (e *engine) record() *results.Record {
 	}
 	stood := true
 	for _, l := range e.plan.ladders {
-		life := results.Bracket(l.regime, r.Trials)
+		life := assess(l.regime, r.Trials)
 		life.DstPort = int(e.cfg.Reflector.Port())
 		life.Payload = "natprobe order"
 		r.Lifetimes = append(r.Lifetimes, life)
@@ -46,6 +46,18 @@ func (e *engine) record() *results.Record {
 		r.Effort.FirstBracketS = 0
 	}
 	return r
+}
+
+// assess returns a regime's bracket, and marks the expiries that repeats did not
+// confirm: loss took their bursts.
+func assess(regime results.Regime, trials []results.Trial) results.Lifetime {
+	a := results.Assess(regime, trials)
+	for _, d := range a.Disputes {
+		if t := &trials[d.Trial]; !d.Counts {
+			t.Outcome, t.Reason, t.BoundS, t.MeasuredGapS = results.Inconclusive, results.ReasonDisputed, 0, 0
+		}
+	}
+	return a.Lifetime
 }
 
 func (e *engine) network() results.Network {

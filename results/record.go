@@ -167,7 +167,6 @@ const (
 	ReasonOutage           Reason = "outage"                 // the control flow was cut
 	ReasonAddressChange    Reason = "address changed"        // the control flow's external address changed
 	ReasonSuspend          Reason = "suspended"              // the machine slept
-	ReasonPressure         Reason = "table pressure"         // the NAT's table was full
 	ReasonRefused          Reason = "refused"                // the reflector refused the order
 	ReasonLoss             Reason = "loss too high to judge" // a burst of the largest size may be lost as a whole
 	ReasonDisputed         Reason = "disputed"               // expired below an alive, and repeats did not confirm it
