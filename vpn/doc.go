@@ -6,7 +6,8 @@
 //
 // # The file
 //
-// Section and key names may be written in any case. A # begins a comment
+// Section and key names may be written in any case, and white space in them
+// counts for nothing, as with wg. A # begins a comment
 // anywhere in a line, also inside a PostUp command, because wg-quick cuts it
 // off there too. All keys of both manuals are known:
 //
