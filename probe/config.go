@@ -25,7 +25,7 @@ const (
 
 	leastGap    = 250 * time.Millisecond
 	greatestGap = time.Hour
-	minFlows    = 16
+	minFlows    = 32
 )
 
 // Config says what to measure. Its zero value, but for the reflector, is a
@@ -38,7 +38,7 @@ type Config struct {
 	Regimes []results.Regime // nil: all
 	Min     time.Duration    // shortest gap; 0: DefaultShortest; at least 250 ms
 	Max     time.Duration    // longest gap; 0: DefaultLongest; at most 1 h
-	Flows   int              // mappings at a time; 0: DefaultFlows, or GentleFlows with Gentle; at least 16
+	Flows   int              // mappings at a time; 0: DefaultFlows, or GentleFlows with Gentle; at least 32
 	Gentle  bool             // few mappings, more rounds
 	Budget  time.Duration    // end with what is known by then; 0: no limit
 	Seed    uint64           // of the stagger of sentinels; 0: random

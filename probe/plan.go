@@ -41,17 +41,22 @@ const (
 	// disputesAtOnce limits the repeats under way.
 	disputesAtOnce = 2
 
+	// giveUpFactor × the longest gap and giveUpAfter more without a conclusive
+	// trial end the run with what it has.
+	giveUpFactor = 2
+
 	// youngLife stands for lifetimes as long as none is known.
 	youngLife = 5 * time.Second
 )
 
 // plan decides which rung starts when, and when a regime's bracket stands.
 type plan struct {
-	e        *engine
-	ladders  []*ladder
-	inFlight []*trial
-	paused   time.Duration         // until then nothing starts
-	slots    map[time.Duration]int // packets ordered for each slotLength
+	e         *engine
+	ladders   []*ladder
+	inFlight  []*trial
+	paused    time.Duration         // until then nothing starts
+	concluded time.Duration         // when a trial was conclusive last
+	slots     map[time.Duration]int // packets ordered for each slotLength
 }
 
 func (p *plan) init(e *engine) {
@@ -87,8 +92,13 @@ func (e *engine) started() {
 }
 
 func (p *plan) tick() {
+	if p.e.now-p.concluded > giveUpFactor*p.e.cfg.Max+giveUpAfter {
+		p.e.event(results.ReasonUnwitnessed, "no trial has been conclusive for a long time: giving up", 0)
+		p.e.end(nil)
+		return
+	}
 	next := idlePace
-	if p.e.now >= p.paused && !p.e.control.outage && p.e.mappings() < p.e.flowCap-max(p.e.flowCap/sentinelReserve, 2*sentinelCount) {
+	if p.e.now >= p.paused && !p.e.control.outage && p.e.mappings() < p.e.flowCap-max(p.e.flowCap/sentinelReserve, sentinelCount) {
 		if r := p.pick(); r != nil {
 			p.start(r)
 			next = pace
@@ -182,6 +192,9 @@ func (p *plan) trialOver(t *trial) {
 			r.retryAt = p.e.now + refusedPause // its slot is full at that time
 		}
 	}
+	if t.outcome != results.Inconclusive {
+		p.concluded = p.e.now
+	}
 	l.record(t)
 	p.review()
 }
@@ -273,7 +286,7 @@ func (p *plan) dispute(l *ladder) bool {
 // recertify looks again at the trials that await witnesses.
 func (p *plan) recertify() {
 	for _, t := range slices.Clone(p.inFlight) {
-		if t.looksDead {
+		if t.awaits {
 			t.judge()
 		}
 	}

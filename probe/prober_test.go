@@ -30,7 +30,7 @@ func TestValidateNamesFieldValueAndRange(t *testing.T) {
 		{probe.Config{Reflector: at, Min: time.Millisecond}, []string{"min", "1ms", "250ms", "1h"}},
 		{probe.Config{Reflector: at, Max: 2 * time.Hour}, []string{"max", "2h", "1h"}},
 		{probe.Config{Reflector: at, Min: time.Minute, Max: time.Second}, []string{"min 1m0s", "max 1s"}},
-		{probe.Config{Reflector: at, Flows: 3}, []string{"flows 3", "16"}},
+		{probe.Config{Reflector: at, Flows: 3}, []string{"flows 3", "32"}},
 		{probe.Config{Reflector: at, Budget: -1}, []string{"budget"}},
 		{probe.Config{Reflector: at, Regimes: []results.Regime{"quiet"}}, []string{"quiet", "solitary"}},
 		{probe.Config{Reflector: at, Regimes: []results.Regime{results.Stream, results.Stream}}, []string{"stream", "twice"}},

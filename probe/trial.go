@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/natprobe/natprobe/reflector/wire"
@@ -19,7 +20,9 @@ const (
 	// stream, less a margin for the path.
 	exchangeLimit = 1500 * time.Millisecond
 
-	// A stream opens with round trips until streamAge, then falls silent.
+	// A stream opens with round trips until streamAge, then falls silent. A
+	// timer shorter than the pauses between them can't be measured; none is
+	// known below 2 s.
 	streamHello   = 520 * time.Millisecond
 	streamAge     = 3200 * time.Millisecond
 	streamReplies = 3
@@ -58,6 +61,7 @@ type trial struct {
 	opening    *order                    // of no copies: a oneway flow's first packet
 	hellos     map[wire.ID]time.Duration // requests before the order, by when they were sent
 	replies    int                       // answers to them
+	external   netip.AddrPort            // the mapping that they saw
 	answered   time.Duration             // when the first of them that was answered was sent
 	checkTry   int
 	checked    bool // the check was answered
@@ -65,7 +69,8 @@ type trial struct {
 	lateCopy   bool // a copy came after the check had left
 	judgeUntil time.Duration
 	certifyEnd time.Duration
-	looksDead  bool // everything but the witnesses says expired
+	awaits     bool // everything but the witnesses is there
+	looksDead  bool // and says expired
 
 	outcome  results.Outcome
 	reason   results.Reason
@@ -201,6 +206,11 @@ func (t *trial) greeted(r wire.HelloReply) {
 		t.portReused()
 		return
 	}
+	if t.external.IsValid() && t.external != r.Mapped {
+		t.setupFailed() // the mapping was made anew
+		return
+	}
+	t.external = r.Mapped
 	if t.replies++; t.replies == 1 || sent < t.answered {
 		t.answered = sent
 	}
@@ -332,29 +342,39 @@ func (t *trial) judge() {
 		t.finish(results.Inconclusive, results.ReasonLateCopy)
 	case sent == 0, t.opening != nil && t.opening.receipt == nil:
 		t.finish(results.Inconclusive, results.ReasonBurstUnconfirmed)
+	case t.external.IsValid() && o.receipt.From != t.external:
+		t.finish(results.Inconclusive, results.ReasonSetupLost) // made anew before its silence
 	case o.received != 0:
 		t.measured, t.bound = first, first
-		t.finish(results.Alive, results.ReasonNone)
+		if t.flow.first == o.sentAt { // the order was all
+			t.finish(results.Alive, results.ReasonNone)
+			return
+		}
+		t.certify(results.Alive, o.sentAt+t.e.path.jitter(o.sentAt))
 	case sent < o.copies || 2*o.beaconCount() <= o.copies:
 		t.finish(results.Inconclusive, results.ReasonBurstUnconfirmed)
 	case !t.e.path.burstTold(o.copies):
 		t.finish(results.Inconclusive, results.ReasonLoss)
 	default:
-		t.certify(last)
+		t.measured = last
+		t.bound = last + max(t.e.path.maxRTT(o.sentAt), t.e.path.maxRTT(t.e.now))
+		t.certify(results.Expired, o.sentAt+t.e.path.jitter(o.sentAt)+t.bound)
 	}
 }
 
-// certify waits until flows that lived cover the whole life of this one.
-func (t *trial) certify(last time.Duration) {
-	bound := last + max(t.e.path.maxRTT(t.order.sentAt), t.e.path.maxRTT(t.e.now))
-	if t.e.cover.covers(t.flow.first, t.order.sentAt+t.e.path.jitter(t.order.sentAt)+bound) {
-		t.measured, t.bound = last, bound
-		t.finish(results.Expired, results.ReasonNone)
+// certify waits until flows that lived cover the trial up to a time: no loss of
+// the NAT's state hides there. An expiry needs that for its whole silence, and
+// a trial that lived for its setup, or it may have been in another regime.
+func (t *trial) certify(outcome results.Outcome, until time.Duration) {
+	if t.e.cover.covers(t.flow.first, until) {
+		t.finish(outcome, results.ReasonNone)
 		return
 	}
-	if !t.looksDead {
-		t.looksDead = true
-		t.rung.suspected++
+	if !t.awaits {
+		t.awaits = true
+		if t.looksDead = outcome == results.Expired; t.looksDead {
+			t.rung.suspected++
+		}
 		t.certifyEnd = t.e.now + t.e.sentinels.patience()
 		t.e.at(t.certifyEnd, t.judge)
 	}
