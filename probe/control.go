@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"syscall"
 	"time"
@@ -26,6 +27,12 @@ const (
 	learnPolls  = 300
 	pollBusy    = 80 * time.Millisecond
 	pollIdle    = 250 * time.Millisecond
+
+	// pollShare is how much of the packet rate that the reflector grants its
+	// address the control flow takes, percent.
+	pollShare = 70
+	// queriesKept is how many queries wait for an answer.
+	queriesKept = 512
 
 	// outageAfter is a silence of the control flow that loss of 30 % in each
 	// direction makes about once in a thousand windows.
@@ -56,6 +63,10 @@ type control struct {
 
 	seq       uint32
 	sentAt    map[uint32]time.Duration // of queries, by sequence number
+	queries   map[wire.ID]uint32       // their sequence numbers
+	refusals  int                      // queries refused since the last answer
+	spacing   time.Duration            // the least time between queries
+	warned    bool                     // of the reflector's packet rate
 	lastSeq   uint32                   // highest answered
 	lastCount uint32                   // the reflector's count in that answer
 	lastReply time.Duration
@@ -64,7 +75,7 @@ type control struct {
 }
 
 func newControl(e *engine) *control {
-	return &control{e: e, session: wire.NewSessionID(), sentAt: make(map[uint32]time.Duration)}
+	return &control{e: e, session: wire.NewSessionID(), sentAt: make(map[uint32]time.Duration), queries: make(map[wire.ID]uint32)}
 }
 
 func (c *control) begin() {
@@ -133,11 +144,24 @@ func (c *control) hello(r wire.HelloReply) {
 			ErrRefused, c.e.cfg.Reflector, c.limits.MaxDelay, c.e.cfg.Max))
 		return
 	}
+	if pps := c.limits.PPS; pps > 0 {
+		c.spacing = time.Second / time.Duration(max(pps*pollShare/100, 1))
+	}
 	c.poll()
 	c.e.started()
 }
 
 func (c *control) refused(r wire.Refusal) {
+	if seq, ok := c.queries[r.ID]; ok && c.running {
+		// It arrived, and its answer came: the path lost nothing.
+		delete(c.queries, r.ID)
+		delete(c.sentAt, seq)
+		c.refusals++
+		c.lastReply = c.e.now
+		if r.Limit == wire.LimitRate {
+			c.limited(r)
+		}
+	}
 	if r.Token != (wire.Token{}) {
 		c.tokens.add(c.mapped.Addr(), r.Token)
 		return // the next query carries it
@@ -147,13 +171,28 @@ func (c *control) refused(r wire.Refusal) {
 	}
 }
 
+// limited goes slower where the reflector takes no more packets from this
+// address.
+func (c *control) limited(r wire.Refusal) {
+	c.spacing = min(max(2*c.spacing, pollWarmup), time.Second)
+	c.e.plan.pause(time.Second)
+	if !c.warned {
+		c.warned = true
+		c.e.event(results.ReasonRefused, fmt.Sprintf(
+			"the reflector takes %d packets a second from your address, and others may be measuring from it: going slower", r.Value), 0)
+	}
+}
+
 // poll sends a query and arranges the next.
 func (c *control) poll() {
 	c.seq++
 	c.sentAt[c.seq] = c.e.now
-	delete(c.sentAt, c.seq-512)
+	delete(c.sentAt, c.seq-queriesKept)
+	maps.DeleteFunc(c.queries, func(_ wire.ID, seq uint32) bool { return seq+queriesKept <= c.seq })
+	id := wire.NewID()
+	c.queries[id] = c.seq
 	q := wire.Query{
-		ID: wire.NewID(), Session: c.session, Token: c.tokens.first(), Seq: c.seq,
+		ID: id, Session: c.session, Token: c.tokens.first(), Seq: c.seq,
 		Orders: c.e.orders.toAsk(wire.MaxQueryIDs),
 	}
 	q.Size = len(q.Encode()) + beaconPayment
@@ -169,7 +208,7 @@ func (c *control) poll() {
 	case c.e.orders.asking() && !c.outage:
 		next = pollBusy
 	}
-	c.e.after(next, c.poll)
+	c.e.after(max(next, c.spacing), c.poll)
 }
 
 // watch notices that answers stay away.
@@ -186,6 +225,7 @@ func (c *control) watch() {
 
 func (c *control) answered(r wire.QueryReply) {
 	c.tokens.add(r.Mapped.Addr(), r.Token)
+	delete(c.queries, r.ID)
 	sent, ok := c.sentAt[r.Seq]
 	if !ok {
 		return
@@ -219,12 +259,13 @@ func (c *control) count(r wire.QueryReply) {
 		c.lastSeq, c.lastCount = r.Seq, r.Received
 		return
 	}
-	sent, arrived := int(r.Seq-c.lastSeq), int(r.Received-c.lastCount)
+	sent, arrived := int(r.Seq-c.lastSeq)-c.refusals, int(r.Received-c.lastCount)
+	c.refusals = 0
 	c.lastSeq, c.lastCount = r.Seq, r.Received
 	if c.outage {
 		return
 	}
-	c.e.path.outSent += sent
+	c.e.path.outSent += max(sent, arrived)
 	c.e.path.outLost += max(sent-arrived, 0)
 	c.e.path.inSent += arrived
 	c.e.path.inLost += arrived - 1

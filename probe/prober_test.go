@@ -340,6 +340,32 @@ func TestPortsInUse(t *testing.T) {
 	})
 }
 
+// TestReflectorThatLimitsPackets shares an address with others: what the
+// reflector refuses is neither loss nor expiry.
+func TestReflectorThatLimitsPackets(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *simulate.Network) {
+		stop := serve(t, n, reflectorAddr(), reflector.Config{Limits: reflector.Limits{PPS: 60}})
+		defer stop()
+		p := probe.Prober{
+			Config: probe.Config{Reflector: reflectorAddr(), Max: 20 * time.Second, Budget: 10 * time.Minute},
+			Listen: n.Client().ListenPacket,
+		}
+		r, err := p.Measure(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := check(r, truthOf(natmodel.Linux(6*time.Second, 12*time.Second).Timers)); err != nil {
+			t.Error(err)
+		}
+		if r.Loss.Lost > 0 || r.Loss.Inbound.Lost > 0 {
+			t.Errorf("refusals count as loss: %+v", r.Loss)
+		}
+		if len(r.Events) == 0 || r.Events[0].Reason != results.ReasonRefused {
+			t.Errorf("events %+v", r.Events)
+		}
+	})
+}
+
 // limited gives its place back when it is closed.
 type limited struct {
 	net.PacketConn

@@ -19,12 +19,14 @@ func (e *engine) record() *results.Record {
 		Reflector: results.Reflector{
 			AddressClass: addressClass(e.cfg.Reflector.Addr()),
 			RTTms:        float64(e.path.min) / float64(time.Millisecond),
-			BootID:       e.control.boot.String(),
 		},
 		Loss:     e.path.outbound(),
 		Effort:   e.effort,
 		Complete: e.complete,
 		Events:   e.events,
+	}
+	if e.control.running {
+		r.Reflector.BootID = e.control.boot.String()
 	}
 	inbound := e.path.inbound()
 	r.Loss.Inbound = &inbound

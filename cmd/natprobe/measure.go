@@ -217,6 +217,12 @@ func (m *measurement) run(ctx context.Context, p *probe.Prober, rememberPorts bo
 	closeScreen()
 
 	measureErr = advise(measureErr, m.config.Reflector)
+	if record != nil && record.Reflector.BootID == "" && measureErr == nil {
+		measureErr = fmt.Errorf("%w: %v did not answer before the budget ran out", probe.ErrUnreachable, m.config.Reflector)
+	}
+	if record != nil && record.Reflector.BootID == "" && ctx.Err() != nil {
+		return fmt.Errorf("%w before the reflector answered: nothing was measured", errInterrupted)
+	}
 	if record == nil || measureErr != nil && ctx.Err() == nil && len(record.Trials) == 0 {
 		return measureErr
 	}

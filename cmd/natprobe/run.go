@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,7 +36,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	if err != nil && !a.begun {
 		err = usageError{err}
 	}
-	if err == nil && a.stdout.err != nil {
+	if a.stdout.err != nil && !errors.Is(err, a.stdout.err) {
 		err = fmt.Errorf("write to standard output: %w", a.stdout.err)
 	}
 	return report(stderr, ran.CommandPath(), err)
