@@ -55,7 +55,7 @@ func TestCommandLines(t *testing.T) {
 		{"min zero", "measure --min 0s", "192.0.2.1", exitUsage, []string{"--min 0s"}},
 		{"min no duration", "measure --min 5", "192.0.2.1", exitUsage, []string{"--min", `"5"`}},
 		{"max beyond range", "measure --max 2h", "192.0.2.1", exitUsage, []string{"max 2h0m0s is not between"}},
-		{"few flows", "measure --flows 3", "192.0.2.1", exitUsage, []string{"flows 3 is below 16"}},
+		{"few flows", "measure --flows 3", "192.0.2.1", exitUsage, []string{"flows 3 is below 32"}},
 		{"negative budget", "measure --budget -1s", "192.0.2.1", exitUsage, []string{"budget -1s is negative"}},
 		{"bad regime", "measure --regimes exchange,river", "192.0.2.1", exitUsage, []string{`"river"`, "solitary, oneway, exchange, stream"}},
 		{"regime twice", "measure --regimes stream,stream", "192.0.2.1", exitUsage, []string{`"stream" is named twice`}},
