@@ -140,15 +140,15 @@ func (c *control) hello(r wire.HelloReply) {
 	c.limits = r.Limits
 	c.lastReply = c.e.now
 	if c.limits.MaxDelay < c.e.cfg.Max {
-		c.e.end(fmt.Errorf("%w: %v grants delays up to %v, and the longest gap is %v: choose a smaller --max",
-			ErrRefused, c.e.cfg.Reflector, c.limits.MaxDelay, c.e.cfg.Max))
+		c.e.end(fmt.Errorf("%w: %v grants delays up to %v, and the longest gap is %v: choose a smaller %s",
+			ErrRefused, c.e.cfg.Reflector, c.limits.MaxDelay, c.e.cfg.Max, c.e.gapFlag))
 		return
 	}
 	if pps := c.limits.PPS; pps > 0 {
 		c.spacing = time.Second / time.Duration(max(pps*pollShare/100, 1))
 	}
 	c.poll()
-	c.e.started()
+	c.e.ready()
 }
 
 func (c *control) refused(r wire.Refusal) {

@@ -14,4 +14,7 @@
 //   - a burst that went missing counts only where its beacons arrived;
 //   - an expiry counts only where each moment of its silence lies within the
 //     silence of some mapping that lived: no reboot hides there.
+//
+// [Soaker] uses the same trials to ask one question again and again: does a
+// keepalive interval hold?
 package probe

@@ -37,6 +37,12 @@ type engine struct {
 	sentinels sentinels
 	plan      plan
 
+	// ready is called once the control flow stands, trialOver with each trial
+	// that ended. They are the plan's, or a soak's.
+	ready     func()
+	trialOver func(*trial)
+	gapFlag   string // the flag that a too long gap comes from
+
 	finished []*trial // in the order of their ends
 	events   []results.Event
 	effort   results.Effort
@@ -62,6 +68,7 @@ func newEngine(cfg Config, ports PortState, start time.Time) *engine {
 	e.sentinels.init(e)
 	e.plan.init(e)
 	e.control = newControl(e)
+	e.ready, e.trialOver, e.gapFlag = e.started, e.plan.trialOver, "--max"
 	e.at(0, e.control.begin)
 	if cfg.Budget > 0 {
 		e.at(cfg.Budget, func() { e.end(nil) })

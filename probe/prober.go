@@ -45,12 +45,26 @@ func (p *Prober) Measure(ctx context.Context) (*results.Record, error) {
 	if err := p.Config.Validate(); err != nil {
 		return nil, err
 	}
+	s := newShell(p.Listen, p.Logger, p.Config.Reflector)
+	s.engine = newEngine(p.Config, loadPorts(p.Ports, s.log), s.begun)
+	var observe func()
+	if p.Observe != nil {
+		observe = func() { p.Observe(s.engine.progress()) }
+	}
+	err := s.run(ctx, observe)
+	savePorts(p.Ports, s.log, s.engine.ports.state)
+	return s.engine.record(), err
+}
+
+// newShell returns a shell without an engine yet.
+func newShell(listen ListenFunc, log *slog.Logger, reflector netip.AddrPort) *shell {
 	s := &shell{
-		listen: p.Listen, log: p.Logger,
+		listen: listen, log: log,
 		sockets: make(map[flowID]net.PacketConn),
 		inbox:   make(chan datagram, inboxSize),
 		begun:   time.Now(),
 		asleep:  newSleepClock(),
+		peer:    net.UDPAddrFromAddrPort(netip.AddrPortFrom(reflector.Addr().Unmap(), reflector.Port())),
 	}
 	if s.listen == nil {
 		s.listen = (&net.ListenConfig{}).ListenPacket
@@ -59,36 +73,28 @@ func (p *Prober) Measure(ctx context.Context) (*results.Record, error) {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.network, s.wildcard = "udp4", "0.0.0.0"
-	if p.Config.Reflector.Addr().Unmap().Is6() {
+	if reflector.Addr().Unmap().Is6() {
 		s.network, s.wildcard = "udp6", "::"
 	}
-	ports := p.loadPorts(s.log)
-	s.engine = newEngine(p.Config, ports, s.begun)
-	s.peer = net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.Config.Reflector.Addr().Unmap(), p.Config.Reflector.Port()))
-	err := s.run(ctx, p.Observe)
-	if p.Observe != nil { // the last brackets
-		p.Observe(s.engine.progress())
-	}
-	p.savePorts(s.log, s.engine.ports.state)
-	return s.engine.record(), err
+	return s
 }
 
-func (p *Prober) loadPorts(log *slog.Logger) PortState {
-	if p.Ports == nil {
+func loadPorts(ports PortStore, log *slog.Logger) PortState {
+	if ports == nil {
 		return PortState{}
 	}
-	state, err := p.Ports.Load()
+	state, err := ports.Load()
 	if err != nil {
 		log.Warn("used source ports are not known, starting anew", "error", err)
 	}
 	return state
 }
 
-func (p *Prober) savePorts(log *slog.Logger, state PortState) {
-	if p.Ports == nil {
+func savePorts(ports PortStore, log *slog.Logger, state PortState) {
+	if ports == nil {
 		return
 	}
-	if err := p.Ports.Save(state); err != nil {
+	if err := ports.Save(state); err != nil {
 		log.Warn("used source ports can't be remembered", "error", err)
 	}
 }
@@ -119,8 +125,12 @@ type datagram struct {
 
 func (s *shell) now() time.Duration { return time.Since(s.begun) }
 
-// run drives the engine until it is over or ctx is done.
-func (s *shell) run(ctx context.Context, observe func(Progress)) error {
+// run drives the engine until it is over or ctx is done. It calls observe, if
+// that isn't nil, a few times a second and at the end.
+func (s *shell) run(ctx context.Context, observe func()) error {
+	if observe != nil {
+		defer observe()
+	}
 	defer s.closeAll()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -137,7 +147,7 @@ func (s *shell) run(ctx context.Context, observe func(Progress)) error {
 		}
 		if now := s.now(); observe != nil && now-observed >= observePeriod {
 			observed = now
-			observe(s.engine.progress())
+			observe()
 		}
 		if at, ok := s.engine.wake(); ok {
 			timer.Reset(max(at-s.now(), 0))

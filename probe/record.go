@@ -16,17 +16,11 @@ func (e *engine) record() *results.Record {
 		StartedAt: e.start,
 		EndedAt:   e.start.Add(e.now),
 		Network:   e.network(),
-		Reflector: results.Reflector{
-			AddressClass: addressClass(e.cfg.Reflector.Addr()),
-			RTTms:        float64(e.path.min) / float64(time.Millisecond),
-		},
-		Loss:     e.path.outbound(),
-		Effort:   e.effort,
-		Complete: e.complete,
-		Events:   e.events,
-	}
-	if e.control.running {
-		r.Reflector.BootID = e.control.boot.String()
+		Reflector: e.reflector(),
+		Loss:      e.path.outbound(),
+		Effort:    e.effort,
+		Complete:  e.complete,
+		Events:    e.events,
 	}
 	inbound := e.path.inbound()
 	r.Loss.Inbound = &inbound
@@ -75,6 +69,17 @@ func (e *engine) network() results.Network {
 		}
 	}
 	return n
+}
+
+func (e *engine) reflector() results.Reflector {
+	r := results.Reflector{
+		AddressClass: addressClass(e.cfg.Reflector.Addr()),
+		RTTms:        float64(e.path.min) / float64(time.Millisecond),
+	}
+	if e.control.running {
+		r.BootID = e.control.boot.String()
+	}
+	return r
 }
 
 func addressClass(a netip.Addr) string {

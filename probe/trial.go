@@ -53,7 +53,11 @@ type trial struct {
 	e    *engine
 	rung *rung
 
-	flow   *flow
+	flow *flow
+	// keeps leaves the flow open to a successor when the trial lived; proven
+	// is a time at which a predecessor's mapping is known to have lived.
+	keeps  bool
+	proven time.Duration
 	phase  phase
 	order  *order
 	tokens []wire.Token // in-flow, for exchange and stream
@@ -80,8 +84,14 @@ type trial struct {
 	checkMapped wire.CheckReply
 }
 
-// begin opens the flow and brings it into its regime.
+// begin opens the flow and brings it into its regime. A flow that a predecessor
+// left is there already.
 func (t *trial) begin() {
+	if t.flow != nil {
+		t.flow.owner = t
+		t.send()
+		return
+	}
 	t.flow = t.e.open(t, t.rung.ladder.regime)
 	switch t.rung.ladder.regime {
 	case results.Solitary:
@@ -346,7 +356,7 @@ func (t *trial) judge() {
 		t.finish(results.Inconclusive, results.ReasonSetupLost) // made anew before its silence
 	case o.received != 0:
 		t.measured, t.bound = first, first
-		if t.flow.first == o.sentAt { // the order was all
+		if t.flow.first == o.sentAt || t.proven > 0 { // there was no setup, or a predecessor's
 			t.finish(results.Alive, results.ReasonNone)
 			return
 		}
@@ -366,7 +376,7 @@ func (t *trial) judge() {
 // the NAT's state hides there. An expiry needs that for its whole silence, and
 // a trial that lived for its setup, or it may have been in another regime.
 func (t *trial) certify(outcome results.Outcome, until time.Duration) {
-	if t.e.cover.covers(t.flow.first, until) {
+	if t.e.cover.covers(max(t.flow.first, t.proven), until) {
 		t.finish(outcome, results.ReasonNone)
 		return
 	}
@@ -388,18 +398,27 @@ func (t *trial) finish(outcome results.Outcome, reason results.Reason) {
 	if t.phase == phaseOver {
 		return
 	}
-	t.abandon()
 	t.outcome, t.reason = outcome, reason
+	t.phase = phaseOver
+	t.forget()
+	if !t.keeps || outcome != results.Alive {
+		t.e.close(t.flow)
+	}
 	t.e.finished = append(t.e.finished, t)
-	t.e.plan.trialOver(t)
+	t.e.trialOver(t)
 }
 
 // abandon ends the trial without a result.
 func (t *trial) abandon() {
 	t.phase = phaseOver
+	t.forget()
+	t.e.close(t.flow)
+}
+
+// forget drops the trial's orders.
+func (t *trial) forget() {
 	t.e.orders.forget(t.order)
 	t.e.orders.forget(t.opening)
-	t.e.close(t.flow)
 }
 
 // result returns the trial as the record keeps it.

@@ -10,7 +10,18 @@ import "math"
 // The bound is exact for independent losses: C. J. Clopper and E. S. Pearson,
 // "The use of confidence or fiducial limits illustrated in the case of the
 // binomial", Biometrika 26 (1934).
-func UpperBound95(lost, sent int) float64 {
+func UpperBound95(lost, sent int) float64 { return upperBound(lost, sent, 0.05) }
+
+// Interval95 returns the two-sided 95 % confidence interval of a share, 0 to 1,
+// of which hits of tries were seen. It is all of 0 to 1 without tries. As
+// UpperBound95, it is Clopper and Pearson's, and so exact for independent tries.
+func Interval95(hits, tries int) (low, high float64) {
+	return 1 - upperBound(tries-hits, tries, 0.025), upperBound(hits, tries, 0.025)
+}
+
+// upperBound is the largest rate at which so few losses have at least the
+// probability tail.
+func upperBound(lost, sent int, tail float64) float64 {
 	lost = max(lost, 0)
 	if sent <= 0 || lost >= sent {
 		return 1
@@ -19,7 +30,7 @@ func UpperBound95(lost, sent int) float64 {
 	// 60 halvings reach the resolution of a float64.
 	for range 60 {
 		mid := (low + high) / 2
-		if binomialCDF(lost, sent, mid) > 0.05 {
+		if binomialCDF(lost, sent, mid) > tail {
 			low = mid
 		} else {
 			high = mid

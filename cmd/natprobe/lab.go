@@ -88,19 +88,31 @@ func truth(spec natlab.Spec) map[results.Regime]float64 {
 }
 
 // inLab measures a lab, with a reflector inside it.
-func (m *measurement) inLab(ctx context.Context) (err error) {
-	spec, err := natlab.Find(m.flags.lab)
+func (m *measurement) inLab(ctx context.Context) error {
+	return m.app.inLab(ctx, m.flags.lab, m.flags.family, labLimits(m.config), func(spec natlab.Spec, lab *natlab.Lab) error {
+		m.lab = &spec
+		m.config.Reflector = netip.AddrPortFrom(lab.ServerAddr(), defaultPort)
+		m.config.Local = lab.ClientAddr()
+		// Each lab's NATs begin without any state, so ports need not be remembered.
+		return m.run(ctx, &probe.Prober{Listen: lab.ClientListen}, false)
+	})
+}
+
+// inLab builds a lab with a reflector inside it, and lets it be used.
+func (a *app) inLab(
+	ctx context.Context, name, family string, limits reflector.Limits, use func(natlab.Spec, *natlab.Lab) error,
+) (err error) {
+	spec, err := natlab.Find(name)
 	if err != nil {
 		return usageError{fmt.Errorf("--lab: %w", err)}
 	}
-	if m.flags.family != familyAuto {
-		spec.Family = natlab.Family(m.flags.family)
+	if family != familyAuto {
+		spec.Family = natlab.Family(family)
 	}
-	m.lab = &spec
 
 	// Not ctx: the other process gets each signal passed on, and would take
 	// the end of ctx for a second Ctrl-C.
-	ran, status, err := natlab.EnterUserNamespace(context.WithoutCancel(ctx), m.app.args)
+	ran, status, err := natlab.EnterUserNamespace(context.WithoutCancel(ctx), a.args)
 	if err != nil {
 		return fmt.Errorf("lab %s: %w", spec.Name, err)
 	}
@@ -113,16 +125,13 @@ func (m *measurement) inLab(ctx context.Context) (err error) {
 		return fmt.Errorf("lab %s: %w", spec.Name, err)
 	}
 	defer func() { err = errors.Join(err, lab.Close()) }()
-	stop, err := serveInLab(ctx, lab, labLimits(m.config))
+	stop, err := serveInLab(ctx, lab, limits)
 	if err != nil {
 		return fmt.Errorf("lab %s: %w", spec.Name, err)
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 
-	m.config.Reflector = netip.AddrPortFrom(lab.ServerAddr(), defaultPort)
-	m.config.Local = lab.ClientAddr()
-	// Each lab's NATs begin without any state, so ports need not be remembered.
-	return m.run(ctx, &probe.Prober{Listen: lab.ClientListen}, false)
+	return use(spec, lab)
 }
 
 // labLimits returns limits under which a lab's reflector refuses nothing that

@@ -68,6 +68,8 @@ func TestReadmeFacts(t *testing.T) {
 		fmt.Sprintf("never above %d s", analysis.MaxKeepaliveS),
 		fmt.Sprintf("may send (%.0f %%)", 100*(analysis.LatenessKernel-1)),
 		fmt.Sprintf("%d as a rule", defaultPort),
+		fmt.Sprintf("`verify` keeps %d flows alive", probe.DefaultSoakFlows),
+		fmt.Sprintf("that share lies above %.0f %% (`--target`)", 100*probe.DefaultTarget),
 		reflectorVariable + "=",
 	}
 	for _, status := range []int{exitDone, exitFailed, exitUsage, exitInconclusive, exitUnreachable, exitInterrupted} {

@@ -55,6 +55,8 @@ any network, measure a lab.`,
 		Example: `  natprobe measure --lab fast                    try it, on Linux, in half a minute
   natprobe reflector                             on a public machine
   natprobe measure --reflector vpn.example.org   at home
+  natprobe verify --interval 25s --reflector vpn.example.org
+                                                 does that interval hold?
   natprobe recommend record.json                 an interval from a saved measurement`,
 		Version:       buildInfo().Version,
 		SilenceErrors: true, // report says them, once
@@ -68,7 +70,7 @@ any network, measure a lab.`,
 	root.SetErr(a.stderr)
 	root.SetVersionTemplate("natprobe {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(a.measureCommand(), a.recommendCommand(), a.reflectorCommand(), a.labCommand(), a.versionCommand())
+	root.AddCommand(a.measureCommand(), a.recommendCommand(), a.verifyCommand(), a.reflectorCommand(), a.labCommand(), a.versionCommand())
 	return root
 }
 
