@@ -33,6 +33,7 @@ const (
 	attrLimit    stun.AttrType = 0xC0FA
 	attrCount    stun.AttrType = 0xC0FB
 	attrPadding  stun.AttrType = 0xC0FC
+	attrMAC      stun.AttrType = 0xC0FD
 )
 
 // version is the protocol's version in NP-MESSAGE. A message of another

@@ -58,6 +58,7 @@ func TestProtocolAttributes(t *testing.T) {
 		"NP-MESSAGE": "4", "NP-SESSION": "12", "NP-TOKEN": strconv.Itoa(TokenSize), "NP-ORDER": "8",
 		"NP-QUERY": "12 n", "NP-RECEIPTS": strconv.Itoa(receiptSize) + " n", "NP-BOOT": strconv.Itoa(len(BootID{})),
 		"NP-LIMITS": strconv.Itoa(limitsSize), "NP-BURST": "8", "NP-BEACON": "8", "NP-LIMIT": "8", "NP-COUNT": "8", "NP-PADDING": "any",
+		"NP-MAC": strconv.Itoa(macSize),
 	}
 	file, err := parser.ParseFile(gotoken.NewFileSet(), "codec.go", nil, 0)
 	if err != nil {
