@@ -3,14 +3,12 @@ package wgapply
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"math"
 	"net/netip"
 	"syscall"
 	"time"
 
-	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/natprobe/natprobe/vpn"
@@ -55,14 +53,6 @@ func open(c control, name string) (*Interface, error) {
 		return nil, errors.Join(err, i.Close())
 	}
 	return i, nil
-}
-
-func connect() (control, error) {
-	c, err := wgctrl.New()
-	if err != nil {
-		return nil, fmt.Errorf("this system's WireGuard can't be reached: %w", err)
-	}
-	return c, nil
 }
 
 // Close lets go of the interface, which stays as it is.
