@@ -60,10 +60,11 @@ func tunnel(t *testing.T, keepaliveA, keepaliveB int) (a, b *node) {
 		run(t, "ip", "-n", n.namespace, "link", "set", "wire", "up")
 		n.start(t)
 	}
-	a.configure(t, b, psk, keepaliveA)
+	// wireguard-go begins when it is configured. The one that calls comes last, or
+	// its first call is lost.
 	b.configure(t, a, psk, keepaliveB)
-	// The one that calls comes last, or its first call is lost.
-	for _, n := range []*node{b, a} {
+	a.configure(t, b, psk, keepaliveA)
+	for _, n := range []*node{a, b} {
 		run(t, "ip", "-n", n.namespace, "link", "set", n.name, "up")
 	}
 	return a, b
