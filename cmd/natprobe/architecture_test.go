@@ -67,12 +67,20 @@ var rules = map[string]rule{
 	"analysis":        {own: []string{"results"}, modules: []string{"gonum.org/v1/gonum"}, pure: true},
 	"analysis/report": {own: []string{"analysis", "results"}, modules: []string{"gonum.org/v1/plot"}},
 
-	"vpn": {
-		own: []string{"results"},
+	"vpn":            {},
+	"vpn/sharedport": {modules: []string{"golang.zx2c4.com/wireguard"}},
+	// nftables keeps a default route's answers in the tunnel, as wg-quick does.
+	"vpn/tunnel": {
+		own: []string{"vpn"},
 		modules: []string{
-			"golang.zx2c4.com/wireguard", "golang.zx2c4.com/wireguard/wgctrl", "github.com/vishvananda/netlink",
+			"golang.zx2c4.com/wireguard", "github.com/vishvananda/netlink", "github.com/google/nftables",
+			"github.com/mdlayher/netlink", "golang.org/x/sys",
 		},
 	},
+	"vpn/wgapply": {own: []string{"vpn"}, modules: []string{"golang.zx2c4.com/wireguard/wgctrl", "golang.org/x/sys"}},
+	"vpn/network": {modules: []string{"github.com/vishvananda/netlink", "golang.org/x/sys"}},
+	"vpn/memory":  {own: []string{"results", "vpn/network"}, modules: []string{"golang.org/x/sys"}},
+	"vpn/tuner":   {own: []string{"results", "vpn", "vpn/network", "vpn/memory"}},
 
 	"cmd/natprobe": {
 		own: []string{"results/...", "reflector/...", "probe/...", "analysis/...", "vpn/..."},
