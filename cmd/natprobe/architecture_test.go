@@ -67,7 +67,7 @@ var rules = map[string]rule{
 	"analysis":        {own: []string{"results"}, modules: []string{"gonum.org/v1/gonum"}, pure: true},
 	"analysis/report": {own: []string{"analysis", "results"}, modules: []string{"gonum.org/v1/plot"}},
 
-	"vpn":            {},
+	"vpn":            {own: []string{"results"}},
 	"vpn/sharedport": {modules: []string{"golang.zx2c4.com/wireguard"}},
 	// nftables keeps a default route's answers in the tunnel, as wg-quick does.
 	"vpn/tunnel": {
