@@ -237,6 +237,8 @@ func runChild(task string) int {
 		}
 		fmt.Print(strings.Join(names, " "))
 		return 0
+	case "tun":
+		return tunChild()
 	case "userns":
 		return userNamespaceChild()
 	}

@@ -8,9 +8,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"slices"
-	"strconv"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,15 +16,18 @@ import (
 // Lab is a running network. Its methods may be called at the same time from
 // several goroutines.
 type Lab struct {
-	spec     Spec
-	segments []segment
+	spec    Spec
+	uplinks []*uplink // the usual one, and where there is one that elsewhere
 
 	mu     sync.RWMutex // held for writing only while closing
 	closed bool
-	nodes  []*namespace // client, boxes from the innermost, server
+	nodes  []*namespace // all of them, the client first
 
-	lossMu            sync.Mutex
-	lossyOut, lossyIn bool // rules for loss are there, whatever their rate
+	linkMu sync.Mutex
+	at     int // the uplink that the client is at
+
+	lossMu sync.Mutex
+	lossy  map[*namespace]bool // has rules for loss, whatever its rate
 }
 
 // Start builds a lab. Its error wraps ErrUnavailable where this machine can't
@@ -36,11 +37,8 @@ func Start(ctx context.Context, spec Spec) (*Lab, error) {
 	if err := spec.Validate(); err != nil {
 		return nil, fmt.Errorf("lab %q: %w", spec.Name, err)
 	}
-	spec.NATs = slices.Clone(spec.NATs)
-	for i := range spec.NATs {
-		spec.NATs[i] = spec.NATs[i].withDefaults()
-	}
-	l := &Lab{spec: spec, segments: plan(spec)}
+	spec.NATs, spec.Elsewhere = defaulted(spec.NATs), defaulted(spec.Elsewhere)
+	l := &Lab{spec: spec, lossy: make(map[*namespace]bool)}
 	if err := l.build(ctx); err != nil {
 		// Most of it may not be there yet: only the first error tells.
 		_ = l.Close()
@@ -50,148 +48,97 @@ func Start(ctx context.Context, spec Spec) (*Lab, error) {
 }
 
 func (l *Lab) build(ctx context.Context) error {
-	for range len(l.segments) + 1 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		ns, err := newNamespace()
-		if errors.Is(err, unix.EPERM) {
-			return unavailable("%w; %s", err, permissionAdvice())
-		}
-		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-			return unavailable("this kernel makes no more network namespaces (%w); see /proc/sys/user/max_net_namespaces", err)
-		}
-		if err != nil {
-			return err
-		}
-		l.nodes = append(l.nodes, ns)
+	chains := [][]NATSpec{l.spec.NATs}
+	if len(l.spec.Elsewhere) > 0 {
+		chains = append(chains, l.spec.Elsewhere)
 	}
-	steps := []func(context.Context, int) error{l.prepareNode, l.joinNode, l.raiseNode, l.routeNode, l.guardNode}
-	for _, step := range steps {
-		for i := range l.nodes {
-			if err := ctx.Err(); err != nil {
+	for way, chain := range chains {
+		u := newUplink(l.spec.Family, way, chain)
+		if way != usual {
+			u.server = l.uplinks[usual].server
+		}
+		for node := range len(u.segments) + 1 {
+			ns, err := l.node(ctx, way, node, u)
+			if err != nil {
 				return err
 			}
-			if err := l.nodes[i].do(func() error { return step(ctx, i) }); err != nil {
-				return err
-			}
+			u.nodes = append(u.nodes, ns)
+		}
+		l.uplinks = append(l.uplinks, u)
+	}
+	for _, u := range l.uplinks {
+		if err := u.build(ctx); err != nil {
+			return err
+		}
+	}
+	if err := l.uplinks[usual].attach(ctx); err != nil {
+		return err
+	}
+	for _, u := range l.uplinks[usual+1:] {
+		if err := u.leave(); err != nil {
+			return err
 		}
 	}
 	return l.setLoss(l.spec.Loss, l.spec.Loss)
 }
 
-func (l *Lab) prepareNode(_ context.Context, i int) error {
-	return prepare(l.spec.Family, l.isBox(i))
-}
-
-// joinNode links node i to the next one outward.
-func (l *Lab) joinNode(_ context.Context, i int) error {
-	if i == l.server() {
-		return nil
-	}
-	return join(l.outerLink(i), l.nodes[i+1], l.innerLink(i+1))
-}
-
-func (l *Lab) raiseNode(_ context.Context, i int) error {
-	if i > 0 {
-		if err := raise(l.innerLink(i), l.segments[i-1], false); err != nil {
-			return err
+// node makes a node of an uplink. The uplinks share client and server.
+func (l *Lab) node(ctx context.Context, way, i int, u *uplink) (*namespace, error) {
+	if way != usual && !u.isBox(i) {
+		shared := l.uplinks[usual].nodes
+		if i > 0 {
+			i = len(shared) - 1
 		}
+		return shared[i], nil
 	}
-	if i < l.server() {
-		return raise(l.outerLink(i), l.segments[i], true)
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
-	return nil
-}
-
-// routeNode runs when every link has both ends on.
-func (l *Lab) routeNode(ctx context.Context, i int) error {
-	if i > 0 {
-		if err := awaitReady(ctx, l.innerLink(i), l.segments[i-1].outer); err != nil {
-			return err
-		}
-		for _, inner := range visibleFrom(l.spec, i-1) {
-			if err := route(l.segments[inner].prefix, l.segments[i-1].inner); err != nil {
-				return err
-			}
-		}
+	ns, err := newNamespace()
+	if errors.Is(err, unix.EPERM) {
+		return nil, unavailable("%w; %s", err, permissionAdvice())
 	}
-	if i < l.server() {
-		if err := awaitReady(ctx, l.outerLink(i), l.segments[i].inner); err != nil {
-			return err
-		}
-		return route(netip.Prefix{}, l.segments[i].outer)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		return nil, unavailable("this kernel makes no more network namespaces (%w); see /proc/sys/user/max_net_namespaces", err)
 	}
-	return nil
-}
-
-// guardNode makes a box what its spec says. The rules come first: they bring
-// conntrack, and so its timers, into the namespace.
-func (l *Lab) guardNode(_ context.Context, i int) error {
-	if !l.isBox(i) {
-		return nil
+	if err != nil {
+		return nil, err
 	}
-	nat := l.spec.NATs[i-1]
-	if err := boxRules(l.spec.Family, nat); err != nil {
-		return err
-	}
-	return writeTimers(nat)
-}
-
-func writeTimers(nat NATSpec) error {
-	for _, timer := range []struct {
-		name string
-		d    time.Duration
-	}{
-		{"netfilter/nf_conntrack_udp_timeout", nat.Solitary},
-		{"netfilter/nf_conntrack_udp_timeout_stream", nat.Stream},
-	} {
-		if err := writeSysctl(timer.name, strconv.Itoa(int(timer.d/time.Second))); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *Lab) server() int      { return len(l.segments) }
-func (l *Lab) isBox(i int) bool { return i > 0 && i < l.server() }
-
-func (l *Lab) innerLink(i int) string {
-	if l.isBox(i) {
-		return lanLink
-	}
-	return hostLink
-}
-
-func (l *Lab) outerLink(i int) string {
-	if l.isBox(i) {
-		return wanLink
-	}
-	return hostLink
+	l.nodes = append(l.nodes, ns)
+	return ns, nil
 }
 
 // Spec returns what the lab was built from, with defaults filled in. Later
 // changes by SetTimers and SetLoss don't show in it.
 func (l *Lab) Spec() Spec {
 	spec := l.spec
-	spec.NATs = slices.Clone(spec.NATs)
+	spec.NATs, spec.Elsewhere = slices.Clone(spec.NATs), slices.Clone(spec.Elsewhere)
 	return spec
 }
 
-// ClientAddr returns the client's own address.
-func (l *Lab) ClientAddr() netip.Addr { return l.segments[0].inner }
+// ClientAddr returns the client's own address, where it is now.
+func (l *Lab) ClientAddr() netip.Addr {
+	l.linkMu.Lock()
+	defer l.linkMu.Unlock()
+	return l.uplinks[l.at].segments[0].inner
+}
 
-// ServerAddr returns the server's address, which the client reaches.
-func (l *Lab) ServerAddr() netip.Addr { return l.segments[len(l.segments)-1].outer }
+// ServerAddr returns the server's address, which the client reaches, wherever
+// it is.
+func (l *Lab) ServerAddr() netip.Addr { return l.uplinks[usual].server }
 
 // ExternalAddr returns the outer address of box i, counted from 0 for the
-// innermost: where it translates, the source that its packets show outside.
-// It is the zero Addr where there is no such box.
-func (l *Lab) ExternalAddr(i int) netip.Addr {
-	if i < 0 || i >= len(l.spec.NATs) {
+// innermost: where it translates, the source that its packets show outside. It
+// is the zero Addr where there is no such box.
+func (l *Lab) ExternalAddr(i int) netip.Addr { return l.uplinks[usual].externalAddr(i) }
+
+// ElsewhereAddr returns the outer address of the outermost box elsewhere
+// (Spec.Elsewhere). It is the zero Addr where the client has no second uplink.
+func (l *Lab) ElsewhereAddr() netip.Addr {
+	if len(l.uplinks) <= elsewhere {
 		return netip.Addr{}
 	}
-	return l.segments[i+1].inner
+	return l.uplinks[elsewhere].externalAddr(len(l.spec.Elsewhere) - 1)
 }
 
 // ClientListen opens a packet socket on the client, as
@@ -208,7 +155,7 @@ func (l *Lab) ClientListen(ctx context.Context, network, address string) (conn n
 // ServerListen opens a packet socket on the server, as ClientListen does on
 // the client.
 func (l *Lab) ServerListen(ctx context.Context, network, address string) (conn net.PacketConn, err error) {
-	err = l.with(l.server(), func(ns *namespace) error {
+	err = l.withServer(func(ns *namespace) error {
 		conn, err = ns.listen(ctx, network, address)
 		return err
 	})
@@ -216,9 +163,16 @@ func (l *Lab) ServerListen(ctx context.Context, network, address string) (conn n
 }
 
 // StartClient starts a program on the client: it sees the lab's network and no
-// other. Waiting for it is the caller's task.
+// other, and may make devices and routes of its own there. Waiting for it is the
+// caller's task.
 func (l *Lab) StartClient(cmd *exec.Cmd) error {
 	return l.with(0, func(ns *namespace) error { return ns.start(cmd) })
+}
+
+// StartServer starts a program on the server, as StartClient does on the
+// client.
+func (l *Lab) StartServer(cmd *exec.Cmd) error {
+	return l.withServer(func(ns *namespace) error { return ns.start(cmd) })
 }
 
 // Close takes the whole network down. Sockets that are still open inside reach
@@ -231,12 +185,8 @@ func (l *Lab) Close() error {
 	}
 	l.closed = true
 	var errs []error
-	for i, ns := range l.nodes {
-		// A namespace with an open socket would live on, so its links go
-		// explicitly. A link that isn't there yet is no error.
-		if i < l.server() {
-			_ = ns.do(func() error { return remove(l.outerLink(i)) })
-		}
+	for _, u := range l.uplinks {
+		u.cut()
 	}
 	for _, ns := range l.nodes {
 		errs = append(errs, ns.close())
@@ -245,12 +195,17 @@ func (l *Lab) Close() error {
 	return errors.Join(errs...)
 }
 
-// with runs fn on a node while the lab can't be closed.
+// with runs fn on a node of the usual path while the lab can't be closed: 0 is
+// the client, then come the boxes, then the server.
 func (l *Lab) with(node int, fn func(*namespace) error) error {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.closed {
 		return fmt.Errorf("lab %q: %w", l.spec.Name, net.ErrClosed)
 	}
-	return fn(l.nodes[node])
+	return fn(l.uplinks[usual].nodes[node])
+}
+
+func (l *Lab) withServer(fn func(*namespace) error) error {
+	return l.with(len(l.spec.NATs)+1, fn)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -196,24 +195,6 @@ func TestClientListen(t *testing.T) {
 	if other, err := n.ClientListen(t.Context(), "udp4", net.JoinHostPort(n.ServerAddr().String(), "0")); err == nil {
 		_ = other.Close()
 		t.Error("the client could have the server's address")
-	}
-}
-
-func TestStartClient(t *testing.T) {
-	t.Parallel()
-	n := openNetwork(t, Spec{NATs: []NATSpec{{}}})
-	var out strings.Builder
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
-	cmd.Env = append(os.Environ(), childTask+"=interfaces")
-	cmd.Stdout = &out
-	if err := n.StartClient(cmd); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("%v: %s", err, out.String())
-	}
-	if got, want := out.String(), "lo eth0"; got != want {
-		t.Errorf("the program saw the links %q, want %q", got, want)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -15,10 +16,16 @@ import (
 
 // Names of interfaces. Each namespace has its own, so all labs use the same.
 const (
-	hostLink = "eth0" // the only one of the client, and of the server
-	lanLink  = "lan"  // a box's inner side
-	wanLink  = "wan"  // a box's outer side
+	lanLink = "lan" // a box's inner side
+	wanLink = "wan" // a box's outer side
 )
+
+// hostLink names an uplink's interface on the client, and on the server.
+func hostLink(way int) string { return "eth" + strconv.Itoa(way) }
+
+// addrconfMetric is the metric that the kernel gives an IPv6 address's own route
+// (IP6_RT_PRIO_ADDRCONF in linux/ipv6_route.h).
+const addrconfMetric = 256
 
 // readyPoll is the interval at which a link is looked at until it is ready; the
 // kernel takes about a millisecond.
@@ -66,14 +73,14 @@ func prepare(family Family, forwards bool) error {
 }
 
 // join makes a link from the namespace of the calling thread outward to peer.
-func join(name string, peer *namespace, peerName string) error {
+func join(s segment, name string, peer *namespace, peerName string) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
-	attrs.HardwareAddr = innerMAC()
+	attrs.HardwareAddr = s.innerMAC
 	err := netlink.LinkAdd(&netlink.Veth{
 		LinkAttrs:        attrs,
 		PeerName:         peerName,
-		PeerHardwareAddr: outerMAC(),
+		PeerHardwareAddr: s.outerMAC,
 		PeerNamespace:    netlink.NsFd(peer.fd),
 	})
 	switch {
@@ -90,9 +97,9 @@ func join(name string, peer *namespace, peerName string) error {
 // raise switches one side of a link on, gives it its address, and tells it of
 // the other side.
 func raise(name string, s segment, outward bool) error {
-	self, peer, peerMAC := s.outer, s.inner, innerMAC()
+	self, peer, peerMAC := s.outer, s.inner, s.innerMAC
 	if outward {
-		self, peer, peerMAC = s.inner, s.outer, outerMAC()
+		self, peer, peerMAC = s.inner, s.outer, s.outerMAC
 	}
 	link, err := netlink.LinkByName(name)
 	if err != nil {
@@ -127,6 +134,24 @@ func lower(name string) error {
 		return fmt.Errorf("find link %s: %w", name, err)
 	}
 	return netlink.LinkSetDown(link)
+}
+
+// strip takes all addresses from a link, and so the routes that need them.
+func strip(name string) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", name, err)
+	}
+	addrs, err := netlink.AddrList(link, unix.AF_UNSPEC)
+	if err != nil {
+		return fmt.Errorf("list the addresses of link %s: %w", name, err)
+	}
+	for _, addr := range addrs {
+		if err := netlink.AddrDel(link, &addr); err != nil {
+			return fmt.Errorf("take the address %v from link %s: %w", addr.IPNet, name, err)
+		}
+	}
+	return nil
 }
 
 // remove deletes a link, and so its other end.
@@ -167,9 +192,10 @@ func isLocal(addr netip.Addr) bool {
 }
 
 // route sends a prefix to the next host, or everything where the prefix is
-// the zero value.
-func route(to netip.Prefix, via netip.Addr) error {
-	r := &netlink.Route{Gw: via.AsSlice()}
+// the zero value. Packets that this host begins itself go there from source,
+// unless that is the zero value.
+func route(to netip.Prefix, via, source netip.Addr) error {
+	r := &netlink.Route{Gw: via.AsSlice(), Src: source.AsSlice()}
 	if to.IsValid() {
 		r.Dst = ipNet(to)
 	} else {
@@ -177,6 +203,27 @@ func route(to netip.Prefix, via netip.Addr) error {
 	}
 	if err := netlink.RouteReplace(r); err != nil {
 		return fmt.Errorf("route %v via %v: %w", r.Dst, via, err)
+	}
+	return nil
+}
+
+// preferSource makes an address that this host has elsewhere the one from which
+// it talks to the other hosts of a link.
+func preferSource(name string, prefix netip.Prefix, source netip.Addr) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", name, err)
+	}
+	r := &netlink.Route{
+		LinkIndex: link.Attrs().Index, Dst: ipNet(prefix), Src: source.AsSlice(),
+		Scope: netlink.SCOPE_LINK, Protocol: unix.RTPROT_KERNEL,
+	}
+	if prefix.Addr().Is6() {
+		// The metric of the route that is there already.
+		r.Priority, r.Scope = addrconfMetric, netlink.SCOPE_UNIVERSE
+	}
+	if err := netlink.RouteReplace(r); err != nil {
+		return fmt.Errorf("prefer the source %v on link %s: %w", source, name, err)
 	}
 	return nil
 }

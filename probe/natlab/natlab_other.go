@@ -44,6 +44,9 @@ func (l *Lab) ServerAddr() netip.Addr { return netip.Addr{} }
 // ExternalAddr returns the zero Addr.
 func (l *Lab) ExternalAddr(int) netip.Addr { return netip.Addr{} }
 
+// ElsewhereAddr returns the zero Addr.
+func (l *Lab) ElsewhereAddr() netip.Addr { return netip.Addr{} }
+
 // ClientListen fails with ErrUnavailable.
 func (l *Lab) ClientListen(context.Context, string, string) (net.PacketConn, error) {
 	return nil, onlyLinux()
@@ -57,6 +60,9 @@ func (l *Lab) ServerListen(context.Context, string, string) (net.PacketConn, err
 // StartClient fails with ErrUnavailable.
 func (l *Lab) StartClient(*exec.Cmd) error { return onlyLinux() }
 
+// StartServer fails with ErrUnavailable.
+func (l *Lab) StartServer(*exec.Cmd) error { return onlyLinux() }
+
 // FlushConntrack fails with ErrUnavailable.
 func (l *Lab) FlushConntrack(int) error { return onlyLinux() }
 
@@ -68,6 +74,9 @@ func (l *Lab) SetLoss(_, _ float64) error { return onlyLinux() }
 
 // SetLink fails with ErrUnavailable.
 func (l *Lab) SetLink(bool) error { return onlyLinux() }
+
+// Move fails with ErrUnavailable.
+func (l *Lab) Move(int) error { return onlyLinux() }
 
 // Close does nothing.
 func (l *Lab) Close() error { return nil }

@@ -88,10 +88,10 @@ func boxRules(family Family, spec NATSpec) error {
 }
 
 // lossRules makes the namespace of the calling thread lose a share of what
-// arrives on link, before anything else there (conntrack above all) sees it.
+// arrives on some links, before anything else there (conntrack above all) sees it.
 // Dropping on arrival is what a line does; a drop on departure would tell the
 // sending program by an error.
-func lossRules(family Family, link string, loss float64) error {
+func lossRules(family Family, links []string, loss float64) error {
 	return applyRules(func(conn *nftables.Conn) {
 		table := conn.AddTable(&nftables.Table{Name: pathTable, Family: tableFamily(family)})
 		conn.FlushTable(table)
@@ -99,7 +99,10 @@ func lossRules(family Family, link string, loss float64) error {
 			Name: "arrival", Table: table, Type: nftables.ChainTypeFilter,
 			Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
 		})
-		if loss > 0 {
+		for _, link := range links {
+			if loss == 0 {
+				break
+			}
 			conn.AddRule(&nftables.Rule{Table: table, Chain: chain,
 				Exprs: concat(from(link), share(loss), verdict(expr.VerdictDrop))})
 		}

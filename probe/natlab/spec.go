@@ -2,6 +2,7 @@ package natlab
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -37,8 +38,12 @@ type Spec struct {
 	// NATs are the boxes on the path, innermost (next to the client) first.
 	// Without any, the client and the server share a link.
 	NATs []NATSpec
+	// Elsewhere are the boxes of a second uplink, in the same order: other
+	// boxes that lead to the same server from another network, to which
+	// Lab.Move takes the client. Without any there is no second uplink.
+	Elsewhere []NATSpec
 	// Loss is the share of packets, 0 to 1, that is lost in each direction
-	// on the link between the outermost box and the server. An outbound
+	// on the link between the outermost box and the server, elsewhere too. An outbound
 	// packet that is lost there has refreshed every mapping on its way; an
 	// inbound one has refreshed none.
 	Loss   float64
@@ -80,7 +85,8 @@ type Timers struct {
 // Truth returns the lifetimes that a measurement of the whole path must find.
 // With several boxes in a row it is the shortest of them for each regime. On
 // Linux all regimes but stream share one timer: a mapping becomes a stream
-// only with a packet that comes more than 2 s after the first.
+// only with a packet that comes more than 2 s after the first. What is true
+// elsewhere is Spec{NATs: s.Elsewhere}.Truth().
 func (s Spec) Truth() Timers {
 	var t Timers
 	for i, nat := range s.NATs {
@@ -106,15 +112,31 @@ func (s Spec) Validate() error {
 	if err := validateLoss("loss", s.Loss); err != nil {
 		return err
 	}
-	if len(s.NATs) > MaxNATs {
-		return fmt.Errorf("%d NATs in a row: at most %d", len(s.NATs), MaxNATs)
+	if err := validateChain("NAT", s.NATs); err != nil {
+		return err
 	}
-	for i, nat := range s.NATs {
+	return validateChain("NAT elsewhere", s.Elsewhere)
+}
+
+func validateChain(name string, nats []NATSpec) error {
+	if len(nats) > MaxNATs {
+		return fmt.Errorf("%s %d: at most %d in a row", name, len(nats)-1, MaxNATs)
+	}
+	for i, nat := range nats {
 		if err := nat.withDefaults().validateTimers(); err != nil {
-			return fmt.Errorf("NAT %d: %w", i, err)
+			return fmt.Errorf("%s %d: %w", name, i, err)
 		}
 	}
 	return nil
+}
+
+// defaulted returns a copy of a chain with defaults filled in.
+func defaulted(nats []NATSpec) []NATSpec {
+	nats = slices.Clone(nats)
+	for i := range nats {
+		nats[i] = nats[i].withDefaults()
+	}
+	return nats
 }
 
 func (n NATSpec) withDefaults() NATSpec {

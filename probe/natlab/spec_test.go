@@ -42,7 +42,9 @@ func TestValidate(t *testing.T) {
 		{Spec{Loss: -0.1}, "loss -0.1"},
 		{Spec{Loss: 1.1}, "loss 1.1"},
 		{Spec{Loss: math.NaN()}, "loss NaN"},
-		{Spec{NATs: make([]NATSpec, MaxNATs+1)}, "17 NATs in a row"},
+		{Spec{NATs: make([]NATSpec, MaxNATs+1)}, "NAT 16: at most 16 in a row"},
+		{Spec{Elsewhere: make([]NATSpec, MaxNATs+1)}, "NAT elsewhere 16: at most 16 in a row"},
+		{Spec{Elsewhere: []NATSpec{{Stream: time.Millisecond}}}, "NAT elsewhere 0: stream timer 1ms"},
 		{Spec{NATs: []NATSpec{{}, {Solitary: 1500 * time.Millisecond}}}, "NAT 1: solitary timer 1.5s"},
 		{Spec{NATs: []NATSpec{{Stream: -time.Second}}}, "NAT 0: stream timer -1s"},
 		{Spec{NATs: []NATSpec{{Stream: 25 * time.Hour}}}, "NAT 0: stream timer 25h"},
@@ -112,12 +114,16 @@ func TestReadme(t *testing.T) {
 }
 
 // TestPlan checks that the links of the longest chains have addresses of their
-// own, which belong to their prefixes.
+// own, which belong to their prefixes, on both uplinks together.
 func TestPlan(t *testing.T) {
 	for _, family := range []Family{IPv4, IPv6} {
-		segments := plan(Spec{Family: family, NATs: make([]NATSpec, MaxNATs)})
-		if got, want := len(segments), MaxNATs+1; got != want {
-			t.Fatalf("%s: %d links, want %d", family, got, want)
+		var segments []segment
+		for _, way := range []int{usual, elsewhere} {
+			chain := plan(family, MaxNATs, way)
+			if got, want := len(chain), MaxNATs+1; got != want {
+				t.Fatalf("%s: %d links, want %d", family, got, want)
+			}
+			segments = append(segments, chain...)
 		}
 		seen := map[netip.Addr]bool{}
 		for i, s := range segments {
@@ -133,13 +139,16 @@ func TestPlan(t *testing.T) {
 				}
 			}
 		}
+		if home, away := segments[0], segments[MaxNATs+1]; home.outerMAC.String() == away.outerMAC.String() {
+			t.Errorf("%s: the gateways of both uplinks have the hardware address %v", family, home.outerMAC)
+		}
 	}
 }
 
 func TestVisibleFrom(t *testing.T) {
-	spec := Spec{NATs: []NATSpec{{None: true}, {}, {None: true}, {None: true}}}
+	nats := []NATSpec{{None: true}, {}, {None: true}, {None: true}}
 	for k, want := range [][]int{nil, {0}, nil, {2}, {3, 2}} {
-		if diff := cmp.Diff(want, visibleFrom(spec, k)); diff != "" {
+		if diff := cmp.Diff(want, visibleFrom(nats, k)); diff != "" {
 			t.Errorf("from link %d (-want +got):\n%s", k, diff)
 		}
 	}
