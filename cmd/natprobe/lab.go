@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -26,7 +27,8 @@ it shows whether natprobe measures rightly. Nothing of it is left behind.
 
 It needs root, or a system that lets everyone make user namespaces.`,
 		Example: `  natprobe lab list
-  natprobe measure --lab cgn`,
+  natprobe measure --lab cgn
+  natprobe lab exec cgn -- ip route`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usagef("unknown command %q for %q; there is \"natprobe lab list\"", args[0], cmd.CommandPath())
@@ -40,7 +42,7 @@ It needs root, or a system that lets everyone make user namespaces.`,
 		Example: "  natprobe lab list",
 		Args:    cobra.NoArgs,
 		RunE:    func(*cobra.Command, []string) error { return a.listLabs() },
-	})
+	}, a.labExecCommand())
 	return lab
 }
 
@@ -65,6 +67,17 @@ func timerText(d time.Duration) string {
 		return "never"
 	}
 	return fmt.Sprintf("%g s", d.Seconds())
+}
+
+func families() []string {
+	return []string{familyAuto, string(results.IPv4), string(results.IPv6)}
+}
+
+func checkFamily(family string) error {
+	if !slices.Contains(families(), family) {
+		return usagef("--family %q is not ipv4, ipv6 or auto", family)
+	}
+	return nil
 }
 
 func labNames() []string {
@@ -104,7 +117,7 @@ func (a *app) inLab(
 ) (err error) {
 	spec, err := natlab.Find(name)
 	if err != nil {
-		return usageError{fmt.Errorf("--lab: %w", err)}
+		return usageError{err}
 	}
 	if family != familyAuto {
 		spec.Family = natlab.Family(family)
