@@ -134,3 +134,19 @@ func openFake(t *testing.T, f *fakeControl, name string) *Interface {
 	})
 	return i
 }
+
+// peerOf returns the state of a peer.
+func peerOf(t *testing.T, i *Interface, key vpn.PublicKey) vpn.PeerState {
+	t.Helper()
+	peers, err := i.Peers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range peers {
+		if p.PublicKey == key {
+			return p
+		}
+	}
+	t.Fatalf("%s has no peer %s", i.Name(), key)
+	return vpn.PeerState{}
+}

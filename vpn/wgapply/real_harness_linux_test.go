@@ -195,22 +195,6 @@ func (n *node) open(t *testing.T, peer *node) *Interface {
 	return i
 }
 
-// peerOf returns the state of a peer.
-func peerOf(t *testing.T, i *Interface, key vpn.PublicKey) vpn.PeerState {
-	t.Helper()
-	peers, err := i.Peers()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range peers {
-		if p.PublicKey == key {
-			return p
-		}
-	}
-	t.Fatalf("%s has no peer %s", i.Name(), key)
-	return vpn.PeerState{}
-}
-
 // eventually waits for what must come.
 func eventually(t *testing.T, what string, came func() bool) {
 	t.Helper()
