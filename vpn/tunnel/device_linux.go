@@ -149,7 +149,8 @@ func (s *server) close() error {
 	s.mu.Unlock()
 	err := s.listener.Close()
 	s.serving.Wait()
-	if err != nil && !errors.Is(err, net.ErrClosed) {
+	// The part that watches may have ended, and closed what is its own, before.
+	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("the socket for wg can't be closed: %w", err)
 	}
 	return nil
