@@ -47,8 +47,7 @@ func explain(name string, err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w: the program that ran %s has ended and left its socket behind; start it again", ErrNoInterface, name)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s: WireGuard interfaces are for root (on Linux: who has CAP_NET_ADMIN) to look at and to change: %w; try sudo",
-			name, fs.ErrPermission)
+		return fmt.Errorf("%s: %w: only root may look at WireGuard interfaces and change them; try sudo", name, fs.ErrPermission)
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
 		return fmt.Errorf("%s: the program that runs it ended while it was asked: %w", name, ErrNoAnswer)
 	case errors.As(err, &errno), errors.As(err, &socket), errors.As(err, &call):

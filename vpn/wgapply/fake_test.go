@@ -23,6 +23,7 @@ type fakeControl struct {
 
 	// What goes wrong, if anything.
 	failAll, failGet, failSet error
+	spare                     string        // failGet is not for this interface
 	stuck                     chan struct{} // questions wait until it is closed
 	meddle                    func(d *wgtypes.Device)
 }
@@ -52,7 +53,7 @@ func (f *fakeControl) Devices() ([]*wgtypes.Device, error) {
 
 func (f *fakeControl) Device(name string) (*wgtypes.Device, error) {
 	f.wait()
-	if f.failGet != nil {
+	if f.failGet != nil && name != f.spare {
 		return nil, f.failGet
 	}
 	d, ok := f.devices[name]

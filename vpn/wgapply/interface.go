@@ -3,6 +3,7 @@ package wgapply
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math"
 	"net/netip"
@@ -116,7 +117,10 @@ func (i *Interface) device(ctx context.Context) (device, error) {
 	}
 	// A name that the kernel can't have is out of range or invalid.
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ERANGE) || errors.Is(err, syscall.EINVAL) {
-		others, _ := ask(ctx, i.line, i.name, names)
+		others, listErr := ask(ctx, i.line, i.name, names)
+		if listErr != nil {
+			return device{}, fmt.Errorf("%w: %s; which there are can't be told (%w)", ErrNoInterface, i.name, explain("WireGuard", listErr))
+		}
 		return device{}, missing(i.name, others)
 	}
 	return device{}, explain(i.name, err)

@@ -22,7 +22,7 @@ import (
 	"github.com/natprobe/natprobe/vpn"
 )
 
-var comparable = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
+var byValue = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
 
 func TestInfo(t *testing.T) {
 	got, err := openFake(t, fakeKernel(), "wg0").Info()
@@ -62,7 +62,7 @@ func TestPeers(t *testing.T) {
 		},
 		{PublicKey: bob},
 	}
-	if diff := cmp.Diff(want, got, comparable); diff != "" {
+	if diff := cmp.Diff(want, got, byValue); diff != "" {
 		t.Errorf("Peers (-want +got):\n%s", diff)
 	}
 }
@@ -123,6 +123,11 @@ func TestOpenErrors(t *testing.T) {
 		{"none at all", "wg1", func(f *fakeControl) { f.devices = nil }, ErrNoInterface, "wg-quick up wg1"},
 		{"another kind", loopback, nil, ErrNoInterface, "interface of another kind; those of WireGuard are wg0"},
 		{"another kind, none at all", loopback, func(f *fakeControl) { f.devices = nil }, ErrNoInterface, "none of WireGuard now"},
+		{
+			"not to be listed", "wg1",
+			func(f *fakeControl) { f.failGet, f.failAll, f.spare = syscall.EPERM, syscall.EPERM, "wg1" },
+			ErrNoInterface, "wg1; which there are can't be told",
+		},
 		{"too long for the kernel", "wg0", func(f *fakeControl) { f.failGet = syscall.ERANGE }, ErrNoInterface, "wg0; there are wg0"},
 		{"kernel's no", "wg0", func(f *fakeControl) { f.failGet = syscall.EPERM }, fs.ErrPermission, "sudo"},
 		{

@@ -93,5 +93,5 @@ func (d device) keepalive(peer vpn.PublicKey) (uint16, bool) {
 
 // seconds returns an interval as WireGuard has it.
 func seconds(d time.Duration) uint16 {
-	return uint16(min(max(0, d/time.Second), 1<<16-1)) //nolint:gosec // within bounds
+	return uint16(min(max(0, d/time.Second), 1<<16-1))
 }

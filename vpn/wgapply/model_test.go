@@ -41,11 +41,11 @@ type modelPeer struct {
 	every    time.Duration
 	lateness float64
 
-	persistent, passive, hearing, retry, data modelTimer
-	needAnother, lastMinute                   bool
-	current, next                             *session
-	lastCall, called                          time.Duration
-	staged                                    []uint64 // sizes of messages that wait for a session
+	persistent, passive, hearing, retry modelTimer
+	needAnother, lastMinute             bool
+	current, next                       *session
+	lastCall, called                    time.Duration
+	staged                              []uint64 // sizes of messages that wait for a session
 
 	sent, received uint64
 	handshake      time.Duration

@@ -231,7 +231,7 @@ func between(a, b sample) gap {
 	g.sentOther = !outOK || out.keepalives > in.responses || out.responses > in.initiations
 	g.sent = out.packets()
 	// The least interval is a second.
-	g.receivedOther = !inOK || in.keepalives > uint64(g.length/time.Second)+2
+	g.receivedOther = !inOK || in.keepalives > uint64(g.length.Seconds())+2
 	if g.receivedOther {
 		return g
 	}
