@@ -121,6 +121,12 @@ func (k PublicKey) String() string { return base64.StdEncoding.EncodeToString(k[
 // MarshalText returns the key in base64.
 func (k PublicKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
+// UnmarshalText reads what MarshalText wrote; see ParsePublicKey.
+func (k *PublicKey) UnmarshalText(text []byte) (err error) {
+	*k, err = ParsePublicKey(string(text))
+	return err
+}
+
 func decodeKey(text string) (key [KeyBytes]byte, err error) {
 	// Of the last character before the = two bits count for nothing; wg wants
 	// them to be zero, and so does Strict. One byte more tells 33 from 32.

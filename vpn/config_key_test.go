@@ -138,3 +138,13 @@ func TestPublicKey(t *testing.T) {
 		}
 	}
 }
+
+func TestPublicKeyFromJSON(t *testing.T) {
+	var got map[string]PublicKey
+	if err := json.Unmarshal([]byte(`{"k":"`+publicText+`"}`), &got); err != nil || got["k"] != filled(1) {
+		t.Errorf("from JSON %v, %v", got, err)
+	}
+	if err := json.Unmarshal([]byte(`{"k":"short"}`), &got); err == nil {
+		t.Error("a short key is read")
+	}
+}

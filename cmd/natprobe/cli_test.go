@@ -16,8 +16,15 @@ import (
 	"github.com/natprobe/natprobe/results"
 )
 
+// asProgram makes the test binary natprobe itself, so that tests can run it in a
+// namespace, kill it and look at what is left.
+const asProgram = "NATPROBE_TEST_AS_PROGRAM"
+
 // TestMain gives the tests a cache folder of their own.
 func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
 	dir, err := os.MkdirTemp("", "natprobe-cli-")
 	if err == nil {
 		err = os.Setenv("XDG_CACHE_HOME", dir)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/natprobe/natprobe/probe"
 	"github.com/natprobe/natprobe/results"
+	"github.com/natprobe/natprobe/vpn/tuner"
 )
 
 // The exit statuses, the same for every verb.
@@ -84,7 +85,7 @@ func exitStatus(err error) int {
 		return exitInterrupted
 	case errors.As(err, &usage), errors.As(err, &input), errors.As(err, &guide), errors.Is(err, probe.ErrConfig):
 		return exitUsage
-	case errors.Is(err, errUnresolved), errors.Is(err, probe.ErrUnreachable), errors.Is(err, probe.ErrRefused):
+	case errors.Is(err, errUnresolved), errors.Is(err, probe.ErrUnreachable), errors.Is(err, probe.ErrRefused), errors.Is(err, tuner.ErrNoReflector):
 		return exitUnreachable
 	case errors.Is(err, errInconclusive):
 		return exitInconclusive

@@ -57,7 +57,9 @@ any network, measure a lab.`,
   natprobe measure --reflector vpn.example.org   at home
   natprobe verify --interval 25s --reflector vpn.example.org
                                                  does that interval hold?
-  natprobe recommend record.json                 an interval from a saved measurement`,
+  natprobe recommend record.json                 an interval from a saved measurement
+  natprobe up wg0.conf                           a tunnel that chooses its own interval
+  natprobe apply wg0 --follow                    the same for an interface that exists`,
 		Version:       buildInfo().Version,
 		SilenceErrors: true, // report says them, once
 		SilenceUsage:  true,
@@ -70,7 +72,8 @@ any network, measure a lab.`,
 	root.SetErr(a.stderr)
 	root.SetVersionTemplate("natprobe {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(a.measureCommand(), a.recommendCommand(), a.verifyCommand(), a.reflectorCommand(), a.labCommand(), a.versionCommand())
+	root.AddCommand(a.measureCommand(), a.recommendCommand(), a.verifyCommand(),
+		a.upCommand(), a.downCommand(), a.statusCommand(), a.applyCommand(), a.reflectorCommand(), a.labCommand(), a.versionCommand())
 	return root
 }
 

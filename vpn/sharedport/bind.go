@@ -15,8 +15,12 @@ type Bind struct {
 	port    atomic.Uint32
 }
 
-// New returns a bind around another one, which is its alone from now on.
+// New returns a bind around another one, which is its alone from now on. Nil
+// stands for the one that WireGuard would have without it.
 func New(inner conn.Bind) *Bind {
+	if inner == nil {
+		inner = conn.NewDefaultBind()
+	}
 	b := &Bind{Bind: inner}
 	b.foreign = newPacketConn(b)
 	return b

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"github.com/natprobe/natprobe/results"
+	"github.com/natprobe/natprobe/vpn/memory"
+	"github.com/natprobe/natprobe/vpn/network"
+	"github.com/natprobe/natprobe/vpn/tuner"
+)
+
+// networkMemory is the tuner's memory in a file.
+type networkMemory struct{ store *memory.Store }
+
+// Recall returns what is known of a network.
+func (m networkMemory) Recall(id string, family results.Family) (tuner.Known, bool) {
+	e, ok := m.store.Get(network.ID(id), family)
+	return tuner.Known{
+		Network: id, Label: e.Label, Family: family, IntervalS: e.IntervalS, Lifetimes: e.Lifetimes,
+		Recommendation: e.Recommendation, MeasuredAt: e.MeasuredAt, VerifiedAt: e.VerifiedAt,
+	}, ok
+}
+
+// Remember replaces what was known.
+func (m networkMemory) Remember(k tuner.Known) error {
+	return m.store.Put(memory.Entry{
+		Network: network.ID(k.Network), Label: k.Label, Family: k.Family, IntervalS: k.IntervalS, Lifetimes: k.Lifetimes,
+		Recommendation: k.Recommendation, MeasuredAt: k.MeasuredAt, VerifiedAt: k.VerifiedAt,
+	})
+}
+
+// Forget makes a network unknown.
+func (m networkMemory) Forget(id string, family results.Family) error {
+	return m.store.Forget(network.ID(id), family)
+}
