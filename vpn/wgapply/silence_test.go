@@ -209,9 +209,9 @@ func TestSilenceBegins(t *testing.T) {
 			p.LastHandshake = epoch
 		}, true},
 		{"a keepalive of ours", 5 * time.Second, func(p *vpn.PeerState) { p.SentBytes += 32 }, false},
-		{"data of ours that looks like two calls and a response", 5 * time.Second, func(p *vpn.PeerState) {
-			p.SentBytes += 148 + 240
-			p.ReceivedBytes += 92
+		{"data of ours that looks like a call and a response", 5 * time.Second, func(p *vpn.PeerState) {
+			p.SentBytes += 148 + 92
+			p.ReceivedBytes += 92 + 32
 			p.LastHandshake = epoch
 		}, false},
 		{"a keepalive of ours with a handshake", 5 * time.Second, func(p *vpn.PeerState) { p.SentBytes += 32 + 148 + 32 }, false},
@@ -235,6 +235,34 @@ func TestSilenceBegins(t *testing.T) {
 				t.Errorf("silenced: %v, want %v: %+v", got.Silenced, tt.want, got)
 			}
 		})
+	}
+}
+
+// TestSilenceOneMessage checks that a message with data of 96 bytes, after a
+// handshake that took some tries, isn't taken for four keepalives.
+func TestSilenceOneMessage(t *testing.T) {
+	var s Silence
+	at, state := epoch, vpn.PeerState{PublicKey: alice, Keepalive: 10 * time.Second}
+	s.Add(at, state)
+	for _, step := range []struct {
+		sent, received uint64
+		shaken         bool
+	}{
+		{sent: 92, received: 148}, {}, {sent: 148}, {sent: 148}, {sent: 148 + 32, received: 92, shaken: true},
+		{}, {received: 128}, {},
+	} {
+		at = at.Add(5 * time.Second)
+		state.SentBytes += step.sent
+		state.ReceivedBytes += step.received
+		if step.shaken {
+			state.LastHandshake = at
+		}
+		if v := s.Add(at, state); v.Silenced {
+			t.Errorf("a warning at %v: %+v", at.Sub(epoch), v)
+		}
+	}
+	if v := s.Add(at, state); v.Watched != 40*time.Second || v.Mute != 15*time.Second || v.Keepalives != 4 {
+		t.Errorf("the watch began anew, or saw something else: %+v", v)
 	}
 }
 
