@@ -55,10 +55,11 @@ const (
 // watches one peer.
 //
 // It speaks up after three of our intervals in which we sent nothing but
-// handshakes, while keepalives came in often enough to explain it, and only
-// where at some time nothing at all left for clearly longer than our interval: the
-// handshakes, each two or three minutes, are as good for a NAT. What it can't tell
-// for certain, a busy tunnel above all, it takes for sending.
+// handshakes, while keepalives came in often enough to explain it, some of them
+// more than 25 s after whatever we sent last, when they can't be its answers. And
+// only where at some time nothing at all left for clearly longer than our
+// interval: handshakes, each two or three minutes, are as good for a NAT. What it
+// can't tell for certain, a busy tunnel above all, it takes for sending.
 type Silence struct {
 	begun  bool
 	last   sample
