@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.zx2c4.com/wireguard/conn"
+
 	"github.com/natprobe/natprobe/vpn"
 )
 
@@ -40,6 +42,8 @@ type order struct {
 	Op string // up, down, peers, keepalive, rehome, done, cleanup
 
 	File, RunDir, ResolvConf, DNS string
+	Path                          string // instead of PATH
+	WrapBind                      bool   // so that the device doesn't know its bind
 	// Hosts are the names that can be resolved.
 	Hosts map[string]string
 
@@ -106,7 +110,16 @@ func (c *child) obey(o order) (answer, error) {
 			return answer{}, err
 		}
 		logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-		t, err := up(ctx, Options{Config: config, Logger: logger, RunDir: o.RunDir},
+		options := Options{Config: config, Logger: logger, RunDir: o.RunDir}
+		if o.WrapBind {
+			options.Bind = struct{ conn.Bind }{conn.NewDefaultBind()}
+		}
+		if o.Path != "" {
+			if err := os.Setenv("PATH", o.Path); err != nil {
+				return answer{}, err
+			}
+		}
+		t, err := up(ctx, options,
 			system{resolvConf: o.ResolvConf, dns: o.DNS, lookup: c.lookup})
 		if err != nil {
 			return answer{}, err
@@ -181,8 +194,9 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// startChild starts the program inside a namespace; adjust may be nil.
-func (s *space) startChild(adjust func(*exec.Cmd)) *program {
+// startChild starts the program inside a namespace. before are run on the thread
+// that starts it, which ends then, and whose rights the program inherits.
+func (s *space) startChild(before ...func() error) *program {
 	s.t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -200,10 +214,15 @@ func (s *space) startChild(adjust func(*exec.Cmd)) *program {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if adjust != nil {
-		adjust(cmd)
-	}
-	if err := s.do(cmd.Start); err != nil {
+	err = s.do(func() error {
+		for _, f := range before {
+			if err := f(); err != nil {
+				return err
+			}
+		}
+		return cmd.Start()
+	})
+	if err != nil {
 		s.t.Fatal(err)
 	}
 	p.in, p.out = json.NewEncoder(stdin), json.NewDecoder(stdout)

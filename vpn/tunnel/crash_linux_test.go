@@ -28,10 +28,10 @@ func TestKilled(t *testing.T) {
 	w := newWorld(t)
 	w.serveInternet()
 	before := w.state()
-	first := w.client.startChild(nil)
+	first := w.client.startChild()
 	o, marks := w.upWithAll(t, first)
 
-	second := w.client.startChild(nil)
+	second := w.client.startChild()
 	if a := second.tell(o); !a.Running || !strings.Contains(a.Error, "up already") {
 		t.Errorf("Up of a tunnel that is up: %+v", a)
 	}
@@ -63,11 +63,11 @@ func TestUpAfterKilled(t *testing.T) {
 	w := newWorld(t)
 	w.serveInternet()
 	before := w.state()
-	first := w.client.startChild(nil)
+	first := w.client.startChild()
 	o, _ := w.upWithAll(t, first)
 	first.kill()
 
-	second := w.client.startChild(nil)
+	second := w.client.startChild()
 	if a := second.must(o); a.Mark != firstMark {
 		t.Errorf("mark %d, want %d, which is free again", a.Mark, firstMark)
 	}
@@ -92,7 +92,7 @@ func TestKilledBetween(t *testing.T) {
 			if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			p := w.client.startChild(nil)
+			p := w.client.startChild()
 			// exec: no shell in between that would outlive the kill and wait.
 			o := w.order(t, w.config(key+" = exec cat "+fifo, "Endpoint = "+serverOuter+":51820\nAllowedIPs = ::/0"))
 			if err := p.in.Encode(o); err != nil {
@@ -114,7 +114,7 @@ func TestKilledBetween(t *testing.T) {
 			})
 			f.Close() // only now: the command's end must not be seen
 			p.kill()
-			next := w.client.startChild(nil)
+			next := w.client.startChild()
 			if a := next.must(order{Op: "cleanup", RunDir: w.runDir, Name: w.name}); !a.Cleaned {
 				t.Error("CleanUp says that there was nothing to do")
 			}
@@ -126,7 +126,7 @@ func TestKilledBetween(t *testing.T) {
 func TestInterfaceDeleted(t *testing.T) {
 	w := newWorld(t)
 	before := w.state()
-	p := w.client.startChild(nil)
+	p := w.client.startChild()
 	w.up(p, w.config("", "Endpoint = "+serverOuter+":51820\nAllowedIPs = 0.0.0.0/0"))
 	w.client.ip("link del " + w.name)
 	p.must(order{Op: "done"})
@@ -136,7 +136,7 @@ func TestInterfaceDeleted(t *testing.T) {
 func TestSocketRemoved(t *testing.T) {
 	w := newWorld(t)
 	before := w.state()
-	p := w.client.startChild(nil)
+	p := w.client.startChild()
 	w.up(p, w.config("", "Endpoint = "+serverOuter+":51820\nAllowedIPs = 10.8.0.0/16"))
 	// A mere change of its permissions ends nothing.
 	if err := os.Chmod(socketPath(w.name), 0o700); err != nil {
@@ -145,7 +145,7 @@ func TestSocketRemoved(t *testing.T) {
 	w.client.run("wg", "show", w.name)
 	w.down(p, before)
 
-	p = w.client.startChild(nil)
+	p = w.client.startChild()
 	w.up(p, w.config("", "Endpoint = "+serverOuter+":51820\nAllowedIPs = 10.8.0.0/16"))
 	if err := os.Remove(socketPath(w.name)); err != nil {
 		t.Fatal(err)

@@ -30,7 +30,7 @@ func TestDefaultRoute(t *testing.T) {
 	if got := w.client.reaches("198.51.100.7:7"); got != clientOuter {
 		t.Fatalf("without a tunnel the server sees %s, want %s", got, clientOuter)
 	}
-	p := w.client.startChild(nil)
+	p := w.client.startChild()
 	a := w.up(p, w.config("", "Endpoint = "+serverOuter+":51820\nAllowedIPs = 0.0.0.0/0, ::/0"))
 	if a.Mark != firstMark {
 		t.Errorf("mark %d, want %d", a.Mark, firstMark)
@@ -68,7 +68,7 @@ func TestDefaultRouteKeepsStrangersOut(t *testing.T) {
 	neighbour.ip("-6 route add default via 2001:db8:3::1")
 	w.client.echo(netip.MustParseAddrPort("[::]:7"))
 
-	p := w.client.startChild(nil)
+	p := w.client.startChild()
 	w.up(p, w.config("", "Endpoint = "+serverOuter+":51820\nAllowedIPs = 0.0.0.0/0, ::/0"))
 	w.client.reaches("198.51.100.7:7")
 	neighbour.reaches("203.0.113.1:7")
@@ -97,7 +97,7 @@ func TestDefaultRouteMark(t *testing.T) {
 		file string
 		want uint32
 	}{{"", 51822}, {"FwMark = 0x1234", 0x1234}} {
-		p := w.client.startChild(nil)
+		p := w.client.startChild()
 		if a := w.up(p, w.config(test.file, peer)); a.Mark != test.want {
 			t.Errorf("%q: mark %d, want %d", test.file, a.Mark, test.want)
 		}
@@ -121,11 +121,11 @@ func TestDefaultRoutesInTurn(t *testing.T) {
 	w.serveInternet()
 	before := w.state()
 	config := w.config("", "Endpoint = "+serverOuter+":51820\nAllowedIPs = 0.0.0.0/0")
-	first := w.client.startChild(nil)
+	first := w.client.startChild()
 	o := w.order(t, config)
 	o.File = writeConfig(t, interfaceName('c'), strings.Replace(config, "10.7.0.1/24, fd07::1/64", "10.9.0.1/32", 1))
 	first.must(o)
-	second := w.client.startChild(nil)
+	second := w.client.startChild()
 	if a := w.up(second, config); a.Mark != firstMark+1 {
 		t.Errorf("the second tunnel's mark is %d, want %d", a.Mark, firstMark+1)
 	}
@@ -145,7 +145,7 @@ func TestDefaultRoutesInTurn(t *testing.T) {
 func TestTableOff(t *testing.T) {
 	w := newWorld(t)
 	w.serveInternet()
-	p := w.client.startChild(nil)
+	p := w.client.startChild()
 	before := w.state()
 	w.up(p, w.config("Table = off", "Endpoint = "+serverOuter+":51820\nAllowedIPs = 0.0.0.0/0, ::/0"))
 	if got := w.client.ip("route get 198.51.100.7"); !strings.Contains(got, "dev eth0") {
@@ -158,7 +158,7 @@ func TestTableOff(t *testing.T) {
 func TestTableNumber(t *testing.T) {
 	w := newWorld(t)
 	w.serveInternet()
-	p := w.client.startChild(nil)
+	p := w.client.startChild()
 	before := w.state()
 	w.up(p, w.config("Table = 1234", "Endpoint = "+serverOuter+":51820\nAllowedIPs = 0.0.0.0/0, ::/0, 10.7.0.0/24"))
 	want := "default dev " + w.name + " scope link \n10.7.0.0/24 dev " + w.name + " scope link"

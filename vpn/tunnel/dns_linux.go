@@ -31,7 +31,7 @@ func (t *Tunnel) setDNS(ctx context.Context) error {
 	}
 	way := t.system.dns
 	if way == "" {
-		way = chooseDNS()
+		way = chooseDNS(resolvedSocket)
 	}
 	t.logger.Info("set name servers", "servers", len(in.DNS), "way", way)
 	var s step
@@ -82,7 +82,7 @@ func (t *Tunnel) resolvconfRecord() string {
 }
 
 // chooseDNS looks for the way in which this system sets name servers.
-func chooseDNS() string {
+func chooseDNS(resolved string) string {
 	path, err := exec.LookPath("resolvconf")
 	if err == nil {
 		real, err := filepath.EvalSymlinks(path)
@@ -92,14 +92,15 @@ func chooseDNS() string {
 			return stepResolvconf
 		}
 	}
-	if _, err := exec.LookPath("resolvectl"); err == nil && resolvedRuns() {
+	if _, err := exec.LookPath("resolvectl"); err == nil && listens(resolved) {
 		return stepResolvectl
 	}
 	return stepResolvConf
 }
 
-func resolvedRuns() bool {
-	c, err := net.DialTimeout("unix", resolvedSocket, time.Second)
+// listens tells whether a program takes calls on a socket.
+func listens(path string) bool {
+	c, err := net.DialTimeout("unix", path, time.Second)
 	if err != nil {
 		return false
 	}

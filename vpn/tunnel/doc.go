@@ -28,8 +28,9 @@
 //
 // # Order
 //
-// Up: PreUp, interface, keys and peers, socket, addresses, MTU, link on, DNS,
-// rules, firewall, routes, PostUp. Down: PreDown, all that in reverse, PostDown.
+// Up: PreUp, names of peers, interface, keys and peers, socket, addresses, MTU,
+// link on, DNS, routes, firewall, rules, PostUp. Down: PreDown, all that in
+// reverse, PostDown.
 // Where Up fails, it undoes what it did; PreDown and PostDown run then, too, if a
 // PostUp command was started, and PostDown if a PreUp command was.
 //

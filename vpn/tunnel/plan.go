@@ -69,6 +69,9 @@ type guard struct {
 func makePlan(c *vpn.Config, around surroundings) (plan, error) {
 	p := plan{Mark: c.Interface.FwMark, Addresses: unique(c.Interface.Addresses)}
 	allowed := allowedIPs(c)
+	if err := checkMTU(c, p.Addresses, allowed); err != nil {
+		return plan{}, err
+	}
 	table := c.Interface.Table
 	if table.Off {
 		return p, nil
@@ -102,14 +105,32 @@ func makePlan(c *vpn.Config, around surroundings) (plan, error) {
 	return p, nil
 }
 
+// checkMTU refuses one at which the kernel takes IPv6 off an interface, where
+// IPv6 is asked for.
+func checkMTU(c *vpn.Config, addresses, allowed []netip.Prefix) error {
+	mtu := c.Interface.MTU
+	if mtu == 0 || mtu >= minMTU {
+		return nil
+	}
+	if !slices.ContainsFunc(slices.Concat(addresses, allowed), func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+		return nil
+	}
+	return &vpn.FileError{
+		Place:  vpn.Place{File: c.File, Key: "MTU"},
+		Reason: fmt.Sprintf("%d is less than the %d that IPv6 needs; raise it, or remove what is IPv6 from the file", mtu, minMTU),
+	}
+}
+
 // takeMark chooses what default routes need to tell the tunnel's own packets.
 func (p *plan) takeMark(c *vpn.Config, around surroundings) error {
 	switch p.Mark {
 	case 0:
 	case tableDefault, tableMain, tableLocal:
-		return fmt.Errorf("%s: FwMark: %d is also the number of a routing table that the system uses, "+
-			"and a default route needs a table of its own; choose another mark, or leave the choice to natprobe",
-			c.File, p.Mark)
+		return &vpn.FileError{
+			Place: vpn.Place{File: c.File, Key: "FwMark"},
+			Reason: fmt.Sprintf("%d is also the number of a routing table that the system uses, and a default route needs "+
+				"a table of its own; choose another mark, or leave the choice to natprobe", p.Mark),
+		}
 	default:
 		return nil
 	}
@@ -125,7 +146,8 @@ func (p *plan) takeMark(c *vpn.Config, around surroundings) error {
 
 // takeDefault adds a default route with its rules. They come before all rules
 // but the first, as they would if a person added them with ip rule; with
-// priorities of our own choice we remove ours and not another tunnel's.
+// priorities of our own choice we remove ours and not another tunnel's. The one
+// that spares local networks is made first, and removed last.
 func (p *plan) takeDefault(to netip.Prefix, around surroundings) error {
 	ipv6 := to.Addr().Is6()
 	first := around.FirstRule[index(ipv6)]
@@ -135,8 +157,8 @@ func (p *plan) takeDefault(to netip.Prefix, around surroundings) error {
 	}
 	p.Routes = append(p.Routes, route{To: to, Table: p.Mark})
 	p.Rules = append(p.Rules,
-		rule{IPv6: ipv6, Priority: first - 1, Mark: p.Mark, Table: p.Mark},
-		rule{IPv6: ipv6, Priority: first - 2, Table: tableMain, NoDefault: true})
+		rule{IPv6: ipv6, Priority: first - 2, Table: tableMain, NoDefault: true},
+		rule{IPv6: ipv6, Priority: first - 1, Mark: p.Mark, Table: p.Mark})
 	g := guard{IPv6: ipv6}
 	for _, a := range p.Addresses {
 		if a.Addr().Is6() == ipv6 {
@@ -181,5 +203,14 @@ func unique(prefixes []netip.Prefix) []netip.Prefix {
 func connected(addresses []netip.Prefix, to netip.Prefix) bool {
 	return slices.ContainsFunc(addresses, func(a netip.Prefix) bool {
 		return a.Bits() <= to.Bits() && a.Masked().Contains(to.Addr())
+	})
+}
+
+// insideItself tells whether packets for a peer would be led into the tunnel
+// that they come out of. A default route with a mark is safe, and what somebody
+// does with a table of their own is their business.
+func (p *plan) insideItself(endpoint netip.Addr) bool {
+	return p.Mark == 0 && slices.ContainsFunc(p.Routes, func(r route) bool {
+		return r.Table == tableMain && r.To.Contains(endpoint)
 	})
 }

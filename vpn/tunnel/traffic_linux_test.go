@@ -121,7 +121,7 @@ func TestTunnelAsClient(t *testing.T) {
 			psk := newKey(t).private
 			w.serve("PresharedKey = " + psk)
 			before := w.state()
-			p := w.client.startChild(nil)
+			p := w.client.startChild()
 			w.up(p, w.config("", "PresharedKey = "+psk+"\nEndpoint = "+outer+":51820\n"+
 				"AllowedIPs = 10.7.0.0/24, fd07::/64, 198.51.100.0/24\nPersistentKeepalive = 25"))
 

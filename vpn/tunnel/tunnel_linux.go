@@ -149,6 +149,12 @@ func (t *Tunnel) make(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for i := range t.config.Peers {
+		if peer := &t.config.Peers[i]; t.plan.insideItself(resolved[peer.PublicKey].Addr()) {
+			t.logger.Warn("the address of a peer is inside AllowedIPs, so packets for it go into the tunnel itself; "+
+				"narrow AllowedIPs, or use 0.0.0.0/0 and ::/0, which are treated specially", "line", peer.Line)
+		}
+	}
 	if err := t.makeDevice(resolved); err != nil {
 		return err
 	}
