@@ -2,6 +2,7 @@ package natlab
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -123,6 +124,96 @@ func TestFirewall(t *testing.T) {
 			stranger.external = stranger.conn.LocalAddr()
 			if stranger.reaches() {
 				t.Error("a packet that the client didn't ask for came in")
+			}
+		})
+	}
+}
+
+// TestPortBlock checks a box with few ports for its client: they are its own,
+// and none is given twice towards the same remote endpoint.
+func TestPortBlock(t *testing.T) {
+	t.Parallel()
+	const ports = 8
+	for _, test := range []struct {
+		name string
+		spec Spec
+	}{
+		{"NAT", Spec{NATs: []NATSpec{{Ports: ports}}}},
+		{"random", Spec{NATs: []NATSpec{{Ports: ports, RandomPorts: true}}}},
+		{"CGN", Spec{NATs: []NATSpec{{}, {Ports: ports}}}},
+		{"IPv6", Spec{Family: IPv6, NATs: []NATSpec{{Ports: ports}}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			n := openNetwork(t, test.spec)
+			seen := map[uint16]bool{}
+			for range ports {
+				f := n.flow()
+				f.roundTrip()
+				external := port(f.external)
+				if external < firstPort || external >= firstPort+ports || seen[external] {
+					t.Errorf("external port %d is outside of the block or was given before", external)
+				}
+				seen[external] = true
+			}
+			f := n.flow()
+			f.send()
+			if got := drain(t, n.server); got != 0 {
+				t.Errorf("%d packets came out on a flow more than there are ports", got)
+			}
+			// Another remote endpoint has all ports again.
+			first := n.server
+			n.server = n.listen(n.ServerListen, n.ServerAddr())
+			f.roundTrip()
+			n.server = first
+			if err := n.FlushConntrack(len(test.spec.NATs) - 1); err != nil {
+				t.Fatal(err)
+			}
+			f.roundTrip()
+		})
+	}
+}
+
+// TestPool checks a box with several external addresses.
+func TestPool(t *testing.T) {
+	t.Parallel()
+	const flows, addresses = 40, 4
+	for _, test := range []struct {
+		name string
+		spec Spec
+	}{
+		{"NAT", Spec{NATs: []NATSpec{{Addresses: addresses}}}},
+		{"CGN", Spec{NATs: []NATSpec{{}, {Addresses: addresses, Ports: 100}}}},
+		{"inner box", Spec{NATs: []NATSpec{{Addresses: addresses}, {None: true}}}},
+		{"IPv6", Spec{Family: IPv6, NATs: []NATSpec{{Addresses: addresses}}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			n := openNetwork(t, test.spec)
+			box := slices.IndexFunc(test.spec.NATs, func(s NATSpec) bool { return s.Addresses > 0 })
+			want := n.ExternalAddrs(box)
+			if len(want) != addresses {
+				t.Fatalf("the box has the addresses %v, want %d", want, addresses)
+			}
+			seen := map[netip.Addr]int{}
+			for range flows {
+				f := n.flow()
+				f.roundTrip()
+				seen[address(f.external)]++
+				first := f.external
+				f.roundTrip()
+				if f.external.String() != first.String() {
+					t.Errorf("the mapping moved from %v to %v", first, f.external)
+				}
+			}
+			for addr := range seen {
+				if !slices.Contains(want, addr) {
+					t.Errorf("the server saw %v, which is none of %v", addr, want)
+				}
+			}
+			// By chance one address is left out less than once in 10,000 times.
+			if len(seen) < addresses-1 {
+				t.Errorf("%d flows had the addresses %v, want all of %v", flows, seen, want)
 			}
 		})
 	}

@@ -202,11 +202,13 @@ func wait(t testing.TB, d time.Duration) {
 	}
 }
 
+func (n *network) kernel() *kernelLab { return n.net.(*kernelLab) }
+
 // inside runs fn in the network of a node: 0 is the client, then come the
 // boxes, then the server.
 func (n *network) inside(node int, fn func() error) {
 	n.t.Helper()
-	if err := n.with(node, func(ns *namespace) error { return ns.do(fn) }); err != nil {
+	if err := n.kernel().with(node, func(ns *namespace) error { return ns.do(fn) }); err != nil {
 		n.t.Fatal(err)
 	}
 }

@@ -95,12 +95,8 @@ func join(s segment, name string, peer *namespace, peerName string) error {
 }
 
 // raise switches one side of a link on, gives it its address, and tells it of
-// the other side.
-func raise(name string, s segment, outward bool) error {
-	self, peer, peerMAC := s.outer, s.inner, s.innerMAC
-	if outward {
-		self, peer, peerMAC = s.inner, s.outer, s.outerMAC
-	}
+// the addresses that the other side has.
+func raise(name string, prefix netip.Prefix, self netip.Addr, peers []netip.Addr, peerMAC net.HardwareAddr) error {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("find link %s: %w", name, err)
@@ -108,21 +104,35 @@ func raise(name string, s segment, outward bool) error {
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("switch link %s on: %w", name, err)
 	}
-	addr := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(self, s.prefix.Bits()))}
-	if self.Is6() {
+	if err := alias(name, netip.PrefixFrom(self, prefix.Bits())); err != nil {
+		return err
+	}
+	for _, peer := range peers {
+		err = netlink.NeighSet(&netlink.Neigh{
+			LinkIndex:    link.Attrs().Index,
+			State:        netlink.NUD_PERMANENT,
+			IP:           peer.AsSlice(),
+			HardwareAddr: peerMAC,
+		})
+		if err != nil {
+			return fmt.Errorf("tell link %s of its neighbour %v: %w", name, peer, err)
+		}
+	}
+	return nil
+}
+
+// alias gives a link an address, one more where it has some.
+func alias(name string, with netip.Prefix) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", name, err)
+	}
+	addr := &netlink.Addr{IPNet: ipNet(with)}
+	if with.Addr().Is6() {
 		addr.Flags = unix.IFA_F_NODAD
 	}
 	if err := netlink.AddrReplace(link, addr); err != nil {
-		return fmt.Errorf("give link %s the address %v: %w", name, self, err)
-	}
-	err = netlink.NeighSet(&netlink.Neigh{
-		LinkIndex:    link.Attrs().Index,
-		State:        netlink.NUD_PERMANENT,
-		IP:           peer.AsSlice(),
-		HardwareAddr: peerMAC,
-	})
-	if err != nil {
-		return fmt.Errorf("tell link %s of its neighbour %v: %w", name, peer, err)
+		return fmt.Errorf("give link %s the address %v: %w", name, with, err)
 	}
 	return nil
 }

@@ -12,6 +12,16 @@ type segment struct {
 	innerMAC, outerMAC net.HardwareAddr
 }
 
+// pool returns the first n addresses of the link's inner side: those of a box
+// that translates to several.
+func (s segment) pool(n int) []netip.Addr {
+	addrs := []netip.Addr{s.inner}
+	for len(addrs) < n {
+		addrs = append(addrs, addrs[len(addrs)-1].Next())
+	}
+	return addrs
+}
+
 // The client's uplinks: how it reaches the server as a rule, and by another way
 // (Spec.Elsewhere).
 const (
@@ -31,7 +41,7 @@ const (
 // know the other without asking: ARP and neighbour discovery can take a second,
 // which a gap must not contain.
 func plan(family Family, boxes, uplink int) []segment {
-	way := byte(uplink)
+	way := byte(uplink) //nolint:gosec // 0 or 1
 	segments := make([]segment, 0, boxes+1)
 	for i := range boxes + 1 {
 		var base netip.Addr

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/google/nftables"
@@ -26,8 +28,12 @@ const (
 	// for a whole batch, and the library would wait for the rest forever.
 	ruleDeadline = 5 * time.Second
 
-	// register holds a rule's intermediate value; any will do.
-	register = 1
+	// Registers hold a rule's intermediate values. Each has 16 bytes, enough
+	// for an address.
+	register                  = 1
+	lowRegister, highRegister = 2, 3
+
+	dnsTimeout = "dns" // a name in the box's table
 )
 
 func tableFamily(f Family) nftables.TableFamily {
@@ -54,7 +60,7 @@ func applyRules(build func(*nftables.Conn)) error {
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOENT), errors.Is(err, unix.EPROTONOSUPPORT),
 		errors.Is(err, os.ErrDeadlineExceeded):
 		return unavailable("this kernel lacks a part of nftables (%w); try "+
-			"`sudo modprobe -a nf_tables nft_chain_nat nft_masq nft_ct nft_numgen`", err)
+			"`sudo modprobe -a nf_tables nft_chain_nat nft_masq nft_nat nft_ct nft_numgen`", err)
 	case errors.Is(err, os.ErrPermission):
 		return unavailable("no permission to set nftables rules (%w); run as root", err)
 	}
@@ -62,8 +68,8 @@ func applyRules(build func(*nftables.Conn)) error {
 }
 
 // boxRules makes the namespace of the calling thread a NAT or a firewall. Its
-// interfaces are wanLink and lanLink.
-func boxRules(family Family, spec NATSpec) error {
+// interfaces are wanLink and lanLink; outside are its addresses there.
+func boxRules(family Family, spec NATSpec, outside []netip.Addr) error {
 	return applyRules(func(conn *nftables.Conn) {
 		table := conn.AddTable(&nftables.Table{Name: boxTable, Family: tableFamily(family)})
 		accept := nftables.ChainPolicyAccept
@@ -78,14 +84,68 @@ func boxRules(family Family, spec NATSpec) error {
 			rule(verdict(expr.VerdictDrop)...)
 		} else {
 			rule := chain("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
-			rule(concat(to(wanLink), []expr.Any{&expr.Masq{FullyRandom: spec.RandomPorts}})...)
+			translate(rule, spec, outside)
 		}
 		if spec.Strict {
 			rule := chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter)
 			rule(concat(from(wanLink), verdict(expr.VerdictDrop))...)
 		}
+		if spec.DNS > 0 {
+			addTimeout(conn, table, spec.DNS)
+			// A flow gets it while it is new, after conntrack has made it.
+			rule := chain("prerouting", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityMangle)
+			rule(concat(udpTo(dnsPort), []expr.Any{&expr.Objref{Type: int(nftables.ObjTypeCtTimeout), Name: dnsTimeout}})...)
+		}
 	})
 }
+
+// translate adds the rules for what leaves. Where there are several addresses
+// each new flow draws one.
+func translate(rule func(...expr.Any), spec NATSpec, outside []netip.Addr) {
+	if len(outside) == 1 && spec.Ports == 0 {
+		// As routers do it.
+		rule(concat(to(wanLink), []expr.Any{&expr.Masq{FullyRandom: spec.RandomPorts}})...)
+		return
+	}
+	for i, addr := range outside {
+		family := uint32(unix.NFPROTO_IPV4)
+		if addr.Is6() {
+			family = unix.NFPROTO_IPV6
+		}
+		nat := &expr.NAT{Type: expr.NATTypeSourceNAT, Family: family, RegAddrMin: register, FullyRandom: spec.RandomPorts}
+		match := to(wanLink)
+		if rest := len(outside) - i; rest > 1 {
+			match = concat(match, share(1/float64(rest)))
+		}
+		values := []expr.Any{&expr.Immediate{Register: register, Data: addr.AsSlice()}}
+		if spec.Ports > 0 {
+			nat.RegProtoMin, nat.RegProtoMax = lowRegister, highRegister
+			values = append(values,
+				&expr.Immediate{Register: lowRegister, Data: binaryutil.BigEndian.PutUint16(firstPort)},
+				&expr.Immediate{Register: highRegister, Data: binaryutil.BigEndian.PutUint16(uint16(firstPort + spec.Ports - 1))}) //nolint:gosec // validated
+		}
+		rule(concat(match, values, []expr.Any{nat})...)
+	}
+}
+
+// addTimeout adds a timeout of conntrack that doesn't look at what a UDP flow
+// has seen.
+func addTimeout(conn *nftables.Conn, table *nftables.Table, d time.Duration) {
+	seconds := uint32(d / time.Second) //nolint:gosec // validated
+	timeoutDefaults.Lock()
+	defer timeoutDefaults.Unlock()
+	conn.AddObj(&nftables.NamedObj{
+		Table: table, Name: dnsTimeout, Type: nftables.ObjTypeCtTimeout,
+		Obj: &expr.CtTimeout{
+			L4Proto: unix.IPPROTO_UDP,
+			Policy:  expr.CtStatePolicyTimeout{expr.CtStateUDPUNREPLIED: seconds, expr.CtStateUDPREPLIED: seconds},
+		},
+	})
+}
+
+// timeoutDefaults guards the library's table of timeouts, which it changes with
+// each timeout object that it writes (expr.CtStateUDPTimeoutDefaults).
+var timeoutDefaults sync.Mutex
 
 // lossRules makes the namespace of the calling thread lose a share of what
 // arrives on some links, before anything else there (conntrack above all) sees it.
@@ -126,6 +186,16 @@ func linkIs(key expr.MetaKey, link string) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: key, Register: register},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: name},
+	}
+}
+
+// udpTo matches UDP to a port.
+func udpTo(port uint16) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{unix.IPPROTO_UDP}},
+		&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: binaryutil.BigEndian.PutUint16(port)},
 	}
 }
 

@@ -1,25 +1,14 @@
 package natlab
 
 import (
+	"errors"
 	"fmt"
-	"slices"
 	"time"
-)
-
-// Timers that Linux uses when nobody sets any: net.netfilter.nf_conntrack_udp_timeout
-// and nf_conntrack_udp_timeout_stream, since the end of 2018.
-const (
-	DefaultSolitary = 30 * time.Second
-	DefaultStream   = 120 * time.Second
 )
 
 // MaxNATs is the longest chain that a lab builds. Real paths have one or two;
 // the limit keeps typing errors from making hundreds of namespaces.
 const MaxNATs = 16
-
-// maxTimer keeps a timer within what the kernel takes (32 bits of ticks of up
-// to 1 ms, compared as signed numbers) and within reason.
-const maxTimer = 24 * time.Hour
 
 // Family is the address family of a lab.
 type Family string
@@ -48,29 +37,14 @@ type Spec struct {
 	// inbound one has refreshed none.
 	Loss   float64
 	Family Family
-}
-
-// NATSpec describes one box. The zero value is a Linux router as it comes:
-// masquerading, ports preserved where possible, timers of 30 s and 120 s, and
-// no firewall on its own address.
-type NATSpec struct {
-	// Solitary is how long a mapping lives until it counts as a stream, in
-	// whole seconds; 0 means DefaultSolitary.
-	Solitary time.Duration
-	// Stream is how long a mapping lives once a reply was seen and another
-	// packet came more than 2 s after the first, in whole seconds; 0 means
-	// DefaultStream.
-	Stream time.Duration
-	// RandomPorts gives each mapping a random external port. Otherwise the
-	// client's port is preserved unless it is taken.
-	RandomPorts bool
-	// Strict drops what is sent to the box's own outer address. Without it,
-	// a packet for a mapping that has expired leaves state of its own behind,
-	// which then holds the port that the client's next packet would have got.
-	Strict bool
-	// None means no translation: the box is a stateful firewall that lets in
-	// only what belongs to flows begun from inside.
-	None bool
+	// Port is the server's port for which Truth is true, where that depends
+	// on it (NATSpec.DNS); 0 means any other than 53.
+	Port uint16
+	// Emulated makes the boxes models (package natmodel) in this process
+	// instead of the kernel's. Such a lab runs on every system, without
+	// privileges; only this process's own sockets are in it, and it has no
+	// second uplink.
+	Emulated bool
 }
 
 // Timers are the true lifetimes of a mapping by what the mapping saw before
@@ -90,16 +64,33 @@ type Timers struct {
 func (s Spec) Truth() Timers {
 	var t Timers
 	for i, nat := range s.NATs {
-		nat = nat.withDefaults()
-		if i == 0 || nat.Solitary < t.Solitary {
-			t.Solitary = nat.Solitary
+		solitary, stream := nat.withDefaults().timers(s.Port)
+		if i == 0 || solitary < t.Solitary {
+			t.Solitary = solitary
 		}
-		if i == 0 || nat.Stream < t.Stream {
-			t.Stream = nat.Stream
+		if i == 0 || stream < t.Stream {
+			t.Stream = stream
 		}
 	}
 	t.Oneway, t.Exchange = t.Solitary, t.Solitary
 	return t
+}
+
+// Latest returns by when a mapping is gone at the latest. It differs from Truth
+// where a box looks for expired mappings now and then only (NATSpec.Sweep): each
+// mapping's lifetime lies somewhere between the two, Latest excluded.
+func (s Spec) Latest() Timers {
+	late := s
+	late.NATs = defaulted(s.NATs)
+	for i := range late.NATs {
+		nat := &late.NATs[i]
+		nat.Solitary += nat.Sweep
+		nat.Stream += nat.Sweep
+		if nat.DNS > 0 {
+			nat.DNS += nat.Sweep
+		}
+	}
+	return late.Truth()
 }
 
 // Validate reports the first field that a lab can't be built from.
@@ -112,51 +103,26 @@ func (s Spec) Validate() error {
 	if err := validateLoss("loss", s.Loss); err != nil {
 		return err
 	}
-	if err := validateChain("NAT", s.NATs); err != nil {
+	if s.Emulated && len(s.Elsewhere) > 0 {
+		return errors.New("boxes elsewhere: an emulated lab has one uplink")
+	}
+	if err := s.validateChain("NAT", s.NATs); err != nil {
 		return err
 	}
-	return validateChain("NAT elsewhere", s.Elsewhere)
+	return s.validateChain("NAT elsewhere", s.Elsewhere)
 }
 
-func validateChain(name string, nats []NATSpec) error {
+func (s Spec) validateChain(name string, nats []NATSpec) error {
 	if len(nats) > MaxNATs {
 		return fmt.Errorf("%s %d: at most %d in a row", name, len(nats)-1, MaxNATs)
 	}
 	for i, nat := range nats {
-		if err := nat.withDefaults().validateTimers(); err != nil {
-			return fmt.Errorf("%s %d: %w", name, i, err)
+		err := nat.withDefaults().validate()
+		if err == nil && !s.Emulated {
+			err = nat.validateKernel()
 		}
-	}
-	return nil
-}
-
-// defaulted returns a copy of a chain with defaults filled in.
-func defaulted(nats []NATSpec) []NATSpec {
-	nats = slices.Clone(nats)
-	for i := range nats {
-		nats[i] = nats[i].withDefaults()
-	}
-	return nats
-}
-
-func (n NATSpec) withDefaults() NATSpec {
-	if n.Solitary == 0 {
-		n.Solitary = DefaultSolitary
-	}
-	if n.Stream == 0 {
-		n.Stream = DefaultStream
-	}
-	return n
-}
-
-func (n NATSpec) validateTimers() error {
-	for _, timer := range []struct {
-		name string
-		d    time.Duration
-	}{{"solitary", n.Solitary}, {"stream", n.Stream}} {
-		// The kernel takes these timers in whole seconds.
-		if timer.d < time.Second || timer.d > maxTimer || timer.d%time.Second != 0 {
-			return fmt.Errorf("%s timer %v: must be whole seconds from 1s to %v", timer.name, timer.d, maxTimer)
+		if err != nil {
+			return fmt.Errorf("%s %d: %w", name, i, err)
 		}
 	}
 	return nil

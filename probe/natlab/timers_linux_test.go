@@ -2,6 +2,7 @@ package natlab
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -79,6 +80,48 @@ func TestChainTimers(t *testing.T) {
 				n := openNetwork(t, test.spec)
 				checkLifetime(n, want, gap, func(f *flow) { f.request() })
 			})
+		}
+	}
+}
+
+// TestDNS checks that flows to port 53 have a timer of their own, whatever they
+// saw, and others don't.
+func TestDNS(t *testing.T) {
+	t.Parallel()
+	const short = 2 * time.Second
+	for _, family := range []Family{IPv4, IPv6} {
+		for _, to := range []uint16{dnsPort, dnsPort + 1} {
+			spec := Spec{Family: family, NATs: []NATSpec{{Solitary: 3 * time.Second, Stream: 4 * time.Second, DNS: short}}, Port: to}
+			want := spec.Truth()
+			if to == dnsPort && (want.Solitary != short || want.Stream != short) {
+				t.Fatalf("Truth = %v, want %v", want, short)
+			}
+			for name, establish := range map[string]func(*flow){
+				"solitary": func(f *flow) { f.request() },
+				"stream": func(f *flow) {
+					for range 2 {
+						f.roundTrip()
+						wait(f.n.t, 1200*time.Millisecond)
+					}
+					f.request()
+				},
+			} {
+				life := map[string]time.Duration{"solitary": want.Solitary, "stream": want.Stream}[name]
+				for _, gap := range []time.Duration{life - 100*time.Millisecond, life + 100*time.Millisecond} {
+					t.Run(fmt.Sprintf("%s port %d %s at %v", family, to, name, gap), func(t *testing.T) {
+						t.Parallel()
+						n := &network{Lab: lab(t, spec), t: t}
+						server, err := n.ServerListen(t.Context(), "udp", netip.AddrPortFrom(n.ServerAddr(), to).String())
+						if err != nil {
+							t.Fatal(err)
+						}
+						t.Cleanup(func() { _ = server.Close() })
+						n.server = server
+						n.control = n.flow()
+						checkLifetime(n, life, gap, establish)
+					})
+				}
+			}
 		}
 	}
 }

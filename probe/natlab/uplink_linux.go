@@ -61,14 +61,39 @@ func (u *uplink) joinNode(_ context.Context, i int) error {
 
 func (u *uplink) raiseNode(_ context.Context, i int) error {
 	if i > 0 {
-		if err := raise(u.innerLink(i), u.segments[i-1], false); err != nil {
+		inner := u.segments[i-1]
+		others := inner.pool(u.addresses(i - 1))
+		if err := raise(u.innerLink(i), inner.prefix, inner.outer, others, inner.innerMAC); err != nil {
 			return err
 		}
 	}
-	if i < len(u.segments) {
-		return raise(u.outerLink(i), u.segments[i], true)
+	if i == len(u.segments) {
+		return nil
+	}
+	if err := u.raiseOuter(i); err != nil {
+		return err
+	}
+	outer := u.segments[i]
+	for _, addr := range outer.pool(u.addresses(i))[1:] {
+		if err := alias(u.outerLink(i), netip.PrefixFrom(addr, outer.prefix.Bits())); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// raiseOuter raises the outer link of a node, with its first address.
+func (u *uplink) raiseOuter(i int) error {
+	s := u.segments[i]
+	return raise(u.outerLink(i), s.prefix, s.inner, []netip.Addr{s.outer}, s.outerMAC)
+}
+
+// addresses returns how many external addresses node i has.
+func (u *uplink) addresses(i int) int {
+	if !u.isBox(i) {
+		return 1
+	}
+	return u.nats[i-1].Addresses
 }
 
 // routeNode runs when every link has both ends on.
@@ -112,7 +137,7 @@ func (u *uplink) guardNode(_ context.Context, i int) error {
 		return nil
 	}
 	nat := u.nats[i-1]
-	if err := boxRules(u.family, nat); err != nil {
+	if err := boxRules(u.family, nat, u.segments[i].pool(nat.Addresses)); err != nil {
 		return err
 	}
 	return writeTimers(nat)
@@ -122,7 +147,7 @@ func (u *uplink) guardNode(_ context.Context, i int) error {
 // switches the link on where it was off, and sets address and default route.
 func (u *uplink) attach(ctx context.Context) error {
 	err := u.nodes[0].do(func() error {
-		if err := raise(u.hostLink, u.segments[0], true); err != nil {
+		if err := u.raiseOuter(0); err != nil {
 			return err
 		}
 		if err := awaitReady(ctx, u.hostLink, u.segments[0].inner); err != nil {
@@ -155,14 +180,6 @@ func (u *uplink) cut() {
 	for i, ns := range u.nodes[:max(0, len(u.nodes)-1)] {
 		_ = ns.do(func() error { return remove(u.outerLink(i)) })
 	}
-}
-
-// externalAddr returns the outer address of box i.
-func (u *uplink) externalAddr(i int) netip.Addr {
-	if i < 0 || i >= len(u.nats) {
-		return netip.Addr{}
-	}
-	return u.segments[i+1].inner
 }
 
 func (u *uplink) last() segment    { return u.segments[len(u.segments)-1] }

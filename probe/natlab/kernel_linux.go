@@ -7,15 +7,13 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
-	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// Lab is a running network. Its methods may be called at the same time from
-// several goroutines.
-type Lab struct {
+// kernelLab is a network of namespaces.
+type kernelLab struct {
 	spec    Spec
 	uplinks []*uplink // the usual one, and where there is one that elsewhere
 
@@ -30,24 +28,17 @@ type Lab struct {
 	lossy  map[*namespace]bool // has rules for loss, whatever its rate
 }
 
-// Start builds a lab. Its error wraps ErrUnavailable where this machine can't
-// have one. The lab lives until Close or the end of the process, whatever
-// happens to ctx later.
-func Start(ctx context.Context, spec Spec) (*Lab, error) {
-	if err := spec.Validate(); err != nil {
-		return nil, fmt.Errorf("lab %q: %w", spec.Name, err)
-	}
-	spec.NATs, spec.Elsewhere = defaulted(spec.NATs), defaulted(spec.Elsewhere)
-	l := &Lab{spec: spec, lossy: make(map[*namespace]bool)}
+func startKernel(ctx context.Context, spec Spec) (backend, error) {
+	l := &kernelLab{spec: spec, lossy: make(map[*namespace]bool)}
 	if err := l.build(ctx); err != nil {
 		// Most of it may not be there yet: only the first error tells.
-		_ = l.Close()
-		return nil, fmt.Errorf("start lab %q: %w", spec.Name, err)
+		_ = l.close()
+		return nil, err
 	}
 	return l, nil
 }
 
-func (l *Lab) build(ctx context.Context) error {
+func (l *kernelLab) build(ctx context.Context) error {
 	chains := [][]NATSpec{l.spec.NATs}
 	if len(l.spec.Elsewhere) > 0 {
 		chains = append(chains, l.spec.Elsewhere)
@@ -79,11 +70,11 @@ func (l *Lab) build(ctx context.Context) error {
 			return err
 		}
 	}
-	return l.setLoss(l.spec.Loss, l.spec.Loss)
+	return l.lose(l.spec.Loss, l.spec.Loss)
 }
 
 // node makes a node of an uplink. The uplinks share client and server.
-func (l *Lab) node(ctx context.Context, way, i int, u *uplink) (*namespace, error) {
+func (l *kernelLab) node(ctx context.Context, way, i int, u *uplink) (*namespace, error) {
 	if way != usual && !u.isBox(i) {
 		shared := l.uplinks[usual].nodes
 		if i > 0 {
@@ -108,43 +99,26 @@ func (l *Lab) node(ctx context.Context, way, i int, u *uplink) (*namespace, erro
 	return ns, nil
 }
 
-// Spec returns what the lab was built from, with defaults filled in. Later
-// changes by SetTimers and SetLoss don't show in it.
-func (l *Lab) Spec() Spec {
-	spec := l.spec
-	spec.NATs, spec.Elsewhere = slices.Clone(spec.NATs), slices.Clone(spec.Elsewhere)
-	return spec
-}
-
-// ClientAddr returns the client's own address, where it is now.
-func (l *Lab) ClientAddr() netip.Addr {
+func (l *kernelLab) clientAddr() netip.Addr {
 	l.linkMu.Lock()
 	defer l.linkMu.Unlock()
 	return l.uplinks[l.at].segments[0].inner
 }
 
-// ServerAddr returns the server's address, which the client reaches, wherever
-// it is.
-func (l *Lab) ServerAddr() netip.Addr { return l.uplinks[usual].server }
+func (l *kernelLab) serverAddr() netip.Addr { return l.uplinks[usual].server }
 
-// ExternalAddr returns the outer address of box i, counted from 0 for the
-// innermost: where it translates, the source that its packets show outside. It
-// is the zero Addr where there is no such box.
-func (l *Lab) ExternalAddr(i int) netip.Addr { return l.uplinks[usual].externalAddr(i) }
+func (l *kernelLab) externalAddrs(box int) []netip.Addr {
+	return l.uplinks[usual].segments[box+1].pool(l.spec.NATs[box].Addresses)
+}
 
-// ElsewhereAddr returns the outer address of the outermost box elsewhere
-// (Spec.Elsewhere). It is the zero Addr where the client has no second uplink.
-func (l *Lab) ElsewhereAddr() netip.Addr {
+func (l *kernelLab) elsewhereAddr() netip.Addr {
 	if len(l.uplinks) <= elsewhere {
 		return netip.Addr{}
 	}
-	return l.uplinks[elsewhere].externalAddr(len(l.spec.Elsewhere) - 1)
+	return l.uplinks[elsewhere].last().inner
 }
 
-// ClientListen opens a packet socket on the client, as
-// net.ListenConfig.ListenPacket does. The address must be numeric. The socket
-// is the caller's to close; it outlives the lab, but reaches nobody then.
-func (l *Lab) ClientListen(ctx context.Context, network, address string) (conn net.PacketConn, err error) {
+func (l *kernelLab) listenClient(ctx context.Context, network, address string) (conn net.PacketConn, err error) {
 	err = l.with(0, func(ns *namespace) error {
 		conn, err = ns.listen(ctx, network, address)
 		return err
@@ -152,9 +126,7 @@ func (l *Lab) ClientListen(ctx context.Context, network, address string) (conn n
 	return conn, err
 }
 
-// ServerListen opens a packet socket on the server, as ClientListen does on
-// the client.
-func (l *Lab) ServerListen(ctx context.Context, network, address string) (conn net.PacketConn, err error) {
+func (l *kernelLab) listenServer(ctx context.Context, network, address string) (conn net.PacketConn, err error) {
 	err = l.withServer(func(ns *namespace) error {
 		conn, err = ns.listen(ctx, network, address)
 		return err
@@ -162,22 +134,15 @@ func (l *Lab) ServerListen(ctx context.Context, network, address string) (conn n
 	return conn, err
 }
 
-// StartClient starts a program on the client: it sees the lab's network and no
-// other, and may make devices and routes of its own there. Waiting for it is the
-// caller's task.
-func (l *Lab) StartClient(cmd *exec.Cmd) error {
+func (l *kernelLab) startClient(cmd *exec.Cmd) error {
 	return l.with(0, func(ns *namespace) error { return ns.start(cmd) })
 }
 
-// StartServer starts a program on the server, as StartClient does on the
-// client.
-func (l *Lab) StartServer(cmd *exec.Cmd) error {
+func (l *kernelLab) startServer(cmd *exec.Cmd) error {
 	return l.withServer(func(ns *namespace) error { return ns.start(cmd) })
 }
 
-// Close takes the whole network down. Sockets that are still open inside reach
-// nobody any more. Closing again does nothing.
-func (l *Lab) Close() error {
+func (l *kernelLab) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -197,7 +162,7 @@ func (l *Lab) Close() error {
 
 // with runs fn on a node of the usual path while the lab can't be closed: 0 is
 // the client, then come the boxes, then the server.
-func (l *Lab) with(node int, fn func(*namespace) error) error {
+func (l *kernelLab) with(node int, fn func(*namespace) error) error {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.closed {
@@ -206,6 +171,6 @@ func (l *Lab) with(node int, fn func(*namespace) error) error {
 	return fn(l.uplinks[usual].nodes[node])
 }
 
-func (l *Lab) withServer(fn func(*namespace) error) error {
+func (l *kernelLab) withServer(fn func(*namespace) error) error {
 	return l.with(len(l.spec.NATs)+1, fn)
 }
