@@ -147,14 +147,7 @@ func TestKernelTunnelWithout(t *testing.T) {
 	client := startTunnel(t, n.StartClient, clientFile)
 	client.await("the client is up", func(status) bool { return true })
 
-	hello, err := n.ClientListen(t.Context(), "udp", netip.AddrPortFrom(insideClient, 0).String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer hello.Close()
-	if _, err := hello.WriteTo([]byte("hello"), addrOf(insideServer, 9)); err != nil {
-		t.Fatal(err)
-	}
+	hello(t, n)
 	server.await("the handshake", func(s status) bool { return len(s.Peers) == 1 && s.Peers[0].Received > 0 })
 	k := newKnocker(t, n.Lab, insideServer, insideClient)
 	if !k.knock() {
@@ -163,5 +156,18 @@ func TestKernelTunnelWithout(t *testing.T) {
 	time.Sleep(14 * time.Second) // above the NAT's timer of 12 s, and WireGuard's own answer to data (10 s)
 	if k.knock() {
 		t.Error("the server still reaches the client after 14 s without a keepalive")
+	}
+}
+
+// hello sends a packet from the client through the tunnel.
+func hello(t *testing.T, n *kernelNet) {
+	t.Helper()
+	conn, err := n.ClientListen(t.Context(), "udp", netip.AddrPortFrom(insideClient, 0).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.WriteTo([]byte("hello"), addrOf(insideServer, 9)); err != nil {
+		t.Fatal(err)
 	}
 }
