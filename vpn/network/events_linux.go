@@ -15,9 +15,9 @@ import (
 // renewed lease, routes with each router advertisement, interfaces with each
 // wireless scan, neighbours all the time.
 type filter struct {
-	names   []string       // of interfaces that don't count
-	ignored map[int32]bool // the same, by number; kept after an interface is gone, for what is said late
-	links   map[int32]string
+	names   []string        // of interfaces that don't count
+	ignored map[uint32]bool // the same, by number; kept after an interface is gone, for what is said late
+	links   map[uint32]string
 	addrs   map[string]string
 	// routes is emptied at each other change, since the kernel takes away many
 	// routes without a word.
@@ -30,14 +30,14 @@ type filter struct {
 const maxRemembered = 4096
 
 func newFilter(ignore []string) *filter {
-	f := &filter{names: ignore, ignored: make(map[int32]bool)}
+	f := &filter{names: ignore, ignored: make(map[uint32]bool)}
 	f.forget()
 	return f
 }
 
 // forget forgets all but which interfaces are ignored.
 func (f *filter) forget() {
-	f.links = make(map[int32]string)
+	f.links = make(map[uint32]string)
 	f.addrs = make(map[string]string)
 	f.routes = make(map[string]string)
 	f.gateways = make(map[string]string)
@@ -81,18 +81,18 @@ func (f *filter) link(there bool, data []byte) bool {
 	if len(data) < unix.SizeofIfInfomsg || data[0] != unix.AF_UNSPEC {
 		return false
 	}
-	index := int32(binary.NativeEndian.Uint32(data[4:]))
+	index := binary.NativeEndian.Uint32(data[4:])
 	const told = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP | unix.IFF_DORMANT
 	state := fmt.Sprintf("%x", binary.NativeEndian.Uint32(data[8:])&told)
 	var name string
 	for _, a := range attributes(data, unix.SizeofIfInfomsg) {
-		switch a.Attr.Type {
+		switch a.kind {
 		case unix.IFLA_WIRELESS:
 			return false // a scan ended, and the like
 		case unix.IFLA_IFNAME:
-			name = unix.ByteSliceToString(a.Value)
+			name = unix.ByteSliceToString(a.value)
 		case unix.IFLA_ADDRESS, unix.IFLA_MASTER, unix.IFLA_OPERSTATE:
-			state += fmt.Sprintf(" %x", a.Value)
+			state += fmt.Sprintf(" %x", a.value)
 		}
 	}
 	if slices.Contains(f.names, name) {
@@ -124,19 +124,19 @@ func (f *filter) address(there bool, data []byte) bool {
 	if len(data) < unix.SizeofIfAddrmsg {
 		return false
 	}
-	index := int32(binary.NativeEndian.Uint32(data[4:]))
+	index := binary.NativeEndian.Uint32(data[4:])
 	if f.ignored[index] {
 		return false
 	}
 	key := fmt.Sprintf("%d %d", index, data[1])
 	flags := uint32(data[2])
 	for _, a := range attributes(data, unix.SizeofIfAddrmsg) {
-		switch a.Attr.Type {
+		switch a.kind {
 		case unix.IFA_ADDRESS, unix.IFA_LOCAL:
-			key += fmt.Sprintf(" %d %x", a.Attr.Type, a.Value)
+			key += fmt.Sprintf(" %d %x", a.kind, a.value)
 		case unix.IFA_FLAGS:
-			if len(a.Value) >= 4 {
-				flags = binary.NativeEndian.Uint32(a.Value)
+			if len(a.value) >= 4 {
+				flags = binary.NativeEndian.Uint32(a.value)
 			}
 		}
 	}
@@ -188,12 +188,12 @@ func (f *filter) route(there bool, data []byte) bool {
 	}
 	key, state := fmt.Sprintf("%x", data[:5]), fmt.Sprintf("%x", data[5:8])
 	for _, a := range list {
-		switch a.Attr.Type {
+		switch a.kind {
 		case unix.RTA_DST, unix.RTA_SRC, unix.RTA_PRIORITY, unix.RTA_TABLE:
-			key += fmt.Sprintf(" %d %x", a.Attr.Type, a.Value)
+			key += fmt.Sprintf(" %d %x", a.kind, a.value)
 		case unix.RTA_CACHEINFO, unix.RTA_EXPIRES: // count down
 		default:
-			state += fmt.Sprintf(" %d %x", a.Attr.Type, a.Value)
+			state += fmt.Sprintf(" %d %x", a.kind, a.value)
 		}
 	}
 	if before, known := f.routes[key]; known && before == state {
@@ -211,18 +211,18 @@ func (f *filter) neighbour(data []byte) bool {
 	if len(data) < sizeofNdmsg || (data[0] != unix.AF_INET && data[0] != unix.AF_INET6) {
 		return false
 	}
-	index := int32(binary.NativeEndian.Uint32(data[4:]))
+	index := binary.NativeEndian.Uint32(data[4:])
 	state := binary.NativeEndian.Uint16(data[8:])
 	if state&resolved == 0 {
 		return false
 	}
 	var address, mac []byte
 	for _, a := range attributes(data, sizeofNdmsg) {
-		switch a.Attr.Type {
+		switch a.kind {
 		case unix.NDA_DST:
-			address = a.Value
+			address = a.value
 		case unix.NDA_LLADDR:
-			mac = a.Value
+			mac = a.value
 		}
 	}
 	key := neighbourKey(index, address)
@@ -235,7 +235,7 @@ func (f *filter) neighbour(data []byte) bool {
 	return true
 }
 
-func neighbourKey(index int32, address []byte) string { return fmt.Sprintf("%d %x", index, address) }
+func neighbourKey(index uint32, address []byte) string { return fmt.Sprintf("%d %x", index, address) }
 
 // remember keeps a fact, and forgets all of its sort where there are too many.
 func remember(m map[string]string, key, value string) {

@@ -111,14 +111,14 @@ func TestIDTellsNetworksApart(t *testing.T) {
 		{"another class of addresses", home, changes{ppp}, changes{ppp, prefix("198.51.100.7/32")}, false},
 		{"an address of its own, no MAC", home, changes{noMAC, prefix("192.168.1.77/32")}, changes{noMAC, prefix("192.168.1.78/32")}, true},
 	} {
-		make := func(list changes) ID {
+		idOf := func(list changes) ID {
 			s := test.base()
 			for _, change := range list {
 				change(&s)
 			}
 			return s.ID(salt)
 		}
-		if a, b := make(test.a), make(test.b); (a == b) != test.same {
+		if a, b := idOf(test.a), idOf(test.b); (a == b) != test.same {
 			t.Errorf("%s: IDs %s and %s, want the same: %t", test.name, a, b, test.same)
 		}
 	}

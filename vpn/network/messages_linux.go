@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -57,19 +56,24 @@ func dump(socket *nl.NetlinkSocket, request, answer uint16, header nl.NetlinkReq
 	return messages, nil
 }
 
+// attribute is one of the facts behind a message's header.
+type attribute struct {
+	kind  uint16
+	value []byte
+}
+
 // attributes parses what follows a message's header of so many bytes. A part
 // that can't be parsed, and what follows it, is left out.
-func attributes(data []byte, header int) []syscall.NetlinkRouteAttr {
-	var list []syscall.NetlinkRouteAttr
+func attributes(data []byte, header int) []attribute {
+	var list []attribute
 	for data = data[min(header, len(data)):]; len(data) >= unix.SizeofRtAttr; {
 		length := int(binary.NativeEndian.Uint16(data))
 		if length < unix.SizeofRtAttr || length > len(data) {
 			break
 		}
-		list = append(list, syscall.NetlinkRouteAttr{
-			// The two highest bits tell of the encoding.
-			Attr:  syscall.RtAttr{Len: uint16(length), Type: binary.NativeEndian.Uint16(data[2:]) & 0x3fff},
-			Value: data[unix.SizeofRtAttr:length],
+		list = append(list, attribute{
+			kind:  binary.NativeEndian.Uint16(data[2:]) & 0x3fff, // the two highest bits tell of the encoding
+			value: data[unix.SizeofRtAttr:length],
 		})
 		data = data[min((length+3)&^3, len(data)):]
 	}
@@ -78,32 +82,32 @@ func attributes(data []byte, header int) []syscall.NetlinkRouteAttr {
 
 // nextHop is where a route leads: an interface, and a gateway or none.
 type nextHop struct {
-	index   int32
+	index   uint32
 	gateway []byte
 }
 
 // nextHops returns where a route of these attributes leads.
-func nextHops(list []syscall.NetlinkRouteAttr) []nextHop {
+func nextHops(list []attribute) []nextHop {
 	var hops []nextHop
 	var single nextHop
 	for _, a := range list {
-		switch a.Attr.Type {
+		switch a.kind {
 		case unix.RTA_OIF:
-			if len(a.Value) >= 4 {
-				single.index = int32(binary.NativeEndian.Uint32(a.Value))
+			if len(a.value) >= 4 {
+				single.index = binary.NativeEndian.Uint32(a.value)
 			}
 		case unix.RTA_GATEWAY:
-			single.gateway = a.Value
+			single.gateway = a.value
 		case unix.RTA_VIA: // an address of another family, which stands before it
-			single.gateway = a.Value[min(2, len(a.Value)):]
+			single.gateway = a.value[min(2, len(a.value)):]
 		case unix.RTA_MULTIPATH:
 			// A list of struct rtnexthop, each with its attributes behind it.
-			for rest := a.Value; len(rest) >= unix.SizeofRtNexthop; {
+			for rest := a.value; len(rest) >= unix.SizeofRtNexthop; {
 				length := int(binary.NativeEndian.Uint16(rest))
 				if length < unix.SizeofRtNexthop || length > len(rest) {
 					break
 				}
-				hop := nextHop{index: int32(binary.NativeEndian.Uint32(rest[4:]))}
+				hop := nextHop{index: binary.NativeEndian.Uint32(rest[4:])}
 				for _, inner := range nextHops(attributes(rest[:length], unix.SizeofRtNexthop)) {
 					hop.gateway = inner.gateway
 				}

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -49,6 +50,7 @@ func ssidOf(name string) (string, error) {
 	}
 	defer func() { _ = unix.Close(fd) }() // nothing was written
 	var buffer [maxSSID + 1]byte          // some drivers end it with a zero
+	//nolint:gosec // G103: the kernel writes to it
 	request := iwreq{data: unsafe.Pointer(&buffer[0]), length: uint16(len(buffer))}
 	copy(request.name[:], name)
 	// The buffer must stay where it is while the kernel writes to it.
@@ -59,12 +61,8 @@ func ssidOf(name string) (string, error) {
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), siocgiwessid, uintptr(unsafe.Pointer(&request))); errno != 0 {
 		return "", errno
 	}
-	n := min(int(request.length), maxSSID)
 	if request.flags == 0 {
-		n = 0 // not in a network
+		return "", nil // not in a network
 	}
-	for n > 0 && buffer[n-1] == 0 {
-		n--
-	}
-	return string(buffer[:n]), nil
+	return string(bytes.TrimRight(buffer[:min(int(request.length), maxSSID)], "\x00")), nil
 }
