@@ -108,6 +108,11 @@ func (a *app) apply(ctx context.Context, name string, f applyFlags, flags *pflag
 		app: a, flags: f, wg: wg, originals: originals, elsewhere: elsewhere, stateDir: state,
 		log: newLog(a.stderr, f.verbose), begun: time.Now(),
 	}
+	// Who follows would set it again, at the next change of network at the latest.
+	if reply, err := ask(ctx, filepath.Join(f.runDir, name+applySocket), controlStatus, controlPatience); err == nil && !f.dryRun && !f.follow {
+		return fmt.Errorf("%s: natprobe apply --follow looks after it, in process %d; end that first (systemctl stop natprobe-apply@%s, or Ctrl-C there)",
+			name, reply.Status.PID, name)
+	}
 	if f.revert {
 		return run.revert(ctx)
 	}

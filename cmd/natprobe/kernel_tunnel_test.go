@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,6 +90,14 @@ func TestKernelTunnelTunes(t *testing.T) {
 	}
 	k := newKnocker(t, n.Lab, insideServer, insideClient)
 	soak(k, 40*time.Second)
+
+	page, complaint, code := runCommand(t, "status", "--run-dir", client.runDir, client.iface)
+	t.Logf("natprobe status:\n%s", page)
+	for _, want := range []string{client.iface, "192.168.1.1", "measured: exchange", "tunnel in use", "saves", "verify in"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("natprobe status doesn't say %q (status %d, %q)", want, code, complaint)
+		}
+	}
 
 	moved := time.Now()
 	if err := n.Move(1); err != nil {

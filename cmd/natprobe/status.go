@@ -56,9 +56,6 @@ func (a *app) status(ctx context.Context, which, runDir string, asJSON bool) err
 			name := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(socket), applySocket), tunnelSocket)
 			a.say("%s: the process that looked after it was killed; natprobe down %s cleans up.", name, name)
 			continue
-		case err == nil && reply.Status == nil:
-			err = errors.New("its answer has no status")
-			fallthrough
 		case err != nil:
 			failures = append(failures, fmt.Errorf("%s: %w", filepath.Base(socket), err))
 			continue

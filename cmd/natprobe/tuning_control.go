@@ -144,5 +144,8 @@ func ask(ctx context.Context, path, do string, patience time.Duration) (controlR
 	if reply.Error != "" {
 		return reply, errors.New(reply.Error)
 	}
+	if do == controlStatus && reply.Status == nil {
+		return reply, fmt.Errorf("%s: the answer has no status", path)
+	}
 	return reply, nil
 }
