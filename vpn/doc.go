@@ -1,8 +1,9 @@
-// Package vpn is natprobe's side of WireGuard. What exists so far is the
-// configuration file: [ParseFile] and [Parse] read what wg(8) and wg-quick(8)
+// Package vpn is natprobe's side of WireGuard. The package itself reads
+// configuration files: [ParseFile] and [Parse] read what wg(8) and wg-quick(8)
 // read, and [Config.AppendUAPI] writes it in the words that a WireGuard device
-// takes. There is no tunnel yet, and nothing here opens a socket or changes the
-// system.
+// takes. Nothing in it opens a socket or changes the system; that is the business
+// of the packages below: tunnel, sharedport, tuner, network, memory and wgapply.
+// README.md tells what they do together.
 //
 // # The file
 //
