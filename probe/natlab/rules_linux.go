@@ -20,9 +20,6 @@ const (
 	boxTable  = "natprobe"      // what the box does
 	pathTable = "natprobe_path" // what the line outside of it does
 
-	// lossParts is the resolution of a loss rate: one in a million.
-	lossParts = 1_000_000
-
 	// ruleDeadline bounds the wait for the kernel's answer. It answers at
 	// once; but where nf_tables is missing altogether it answers only once
 	// for a whole batch, and the library would wait for the rest forever.
