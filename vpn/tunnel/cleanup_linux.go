@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+
+	"github.com/natprobe/natprobe/vpn"
 )
 
 // CleanUp undoes what a process left that died without Down, from the journal
@@ -13,17 +15,32 @@ import (
 // included; they write to standard error. It reports false where there was
 // nothing to do. The error wraps ErrRunning where the process lives.
 func CleanUp(ctx context.Context, runDir, name string) (cleaned bool, err error) {
+	if err := checkName(name); err != nil {
+		return false, err
+	}
 	logger := orDiscard(nil)
 	return cleanUp(ctx, runDirOr(runDir), hooks{name: name, output: os.Stderr, logger: logger}, logger)
 }
 
-// Owner returns the process that has a tunnel up, and false where none has.
+// Owner returns the process that has a tunnel up, and false where none has. Only
+// who may read the journal, root as a rule, learns it.
 func Owner(runDir, name string) (pid int, running bool, err error) {
+	if err := checkName(name); err != nil {
+		return 0, false, err
+	}
 	j, err := readJournal(runDirOr(runDir), name)
 	if err != nil || j == nil || !j.Process.alive() {
 		return 0, false, err
 	}
 	return j.Process.PID, true, nil
+}
+
+// checkName keeps anything but a name from becoming a part of a path.
+func checkName(name string) error {
+	if got, err := vpn.InterfaceName(name + ".conf"); err != nil || got != name {
+		return fmt.Errorf("%q is not the name of an interface", name)
+	}
+	return nil
 }
 
 func cleanUp(ctx context.Context, dir string, h hooks, logger *slog.Logger) (bool, error) {

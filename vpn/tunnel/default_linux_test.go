@@ -20,6 +20,12 @@ func (w *world) serveInternet() {
 }
 
 func TestDefaultRoute(t *testing.T) {
+	for _, outer := range []string{serverOuter, "[" + serverOuter6 + "]"} {
+		t.Run(outer, func(t *testing.T) { testDefaultRoute(t, outer) })
+	}
+}
+
+func testDefaultRoute(t *testing.T, outer string) {
 	w := newWorld(t)
 	w.serveInternet()
 	// The strictest of reverse path filters: replies of the server come in by
@@ -31,7 +37,7 @@ func TestDefaultRoute(t *testing.T) {
 		t.Fatalf("without a tunnel the server sees %s, want %s", got, clientOuter)
 	}
 	p := w.client.startChild()
-	a := w.up(p, w.config("", "Endpoint = "+serverOuter+":51820\nAllowedIPs = 0.0.0.0/0, ::/0"))
+	a := w.up(p, w.config("", "Endpoint = "+outer+":51820\nAllowedIPs = 0.0.0.0/0, ::/0"))
 	if a.Mark != firstMark {
 		t.Errorf("mark %d, want %d", a.Mark, firstMark)
 	}

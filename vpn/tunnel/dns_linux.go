@@ -85,10 +85,10 @@ func (t *Tunnel) resolvconfRecord() string {
 func chooseDNS(resolved string) string {
 	path, err := exec.LookPath("resolvconf")
 	if err == nil {
-		real, err := filepath.EvalSymlinks(path)
+		target, err := filepath.EvalSymlinks(path)
 		// systemd brings a resolvconf that is resolvectl by another name, and of
 		// no use where systemd-resolved doesn't run.
-		if err == nil && filepath.Base(real) != "resolvectl" {
+		if err == nil && filepath.Base(target) != "resolvectl" {
 			return stepResolvconf
 		}
 	}
@@ -126,7 +126,7 @@ func recordPrefix(path string) string {
 func runDNS(ctx context.Context, input, program string, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, dnsTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, args...)
+	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // one of two programs, and no shell between
 	cmd.Stdin = strings.NewReader(input)
 	cmd.WaitDelay = pipeGrace
 	said, err := cmd.CombinedOutput()

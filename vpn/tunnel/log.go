@@ -23,54 +23,46 @@ func deviceLogger(l *slog.Logger) *device.Logger {
 	}
 }
 
-// addressLike finds what may be an IP address, keyLike what may be a key in
-// base64 or in hexadecimal.
+// What is not for logs looks like these: a key in base64 or in hexadecimal, an
+// IPv4 address, and an IPv6 address.
 var (
-	addressLike = regexp.MustCompile(`[0-9a-fA-F:.]*[.:][0-9a-fA-F:.]*(%[0-9A-Za-z_.-]+)?`)
-	keyLike     = regexp.MustCompile(`[0-9A-Za-z+/]{40,}=*`)
+	keyLike  = regexp.MustCompile(`[0-9A-Za-z+/]{40,}=*`)
+	ipv4Like = regexp.MustCompile(`[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+`)
+	ipv6Like = regexp.MustCompile(`[0-9a-fA-F]*:[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(%[0-9A-Za-z_.-]+)?`)
 )
 
 // redact takes out of a text what is not for logs: keys, and all of an address
 // but its network, /24 or /48.
 func redact(text string) string {
 	text = keyLike.ReplaceAllString(text, "(hidden)")
-	return addressLike.ReplaceAllStringFunc(text, func(s string) string {
-		// A sentence may put a colon or a full stop before or behind it.
-		for _, cut := range []struct{ left, right string }{{"", ""}, {"", ":."}, {":.", ""}, {":.", ":."}} {
-			left := strings.TrimLeft(s, cut.left)
-			core := strings.TrimRight(left, cut.right)
-			if shown, ok := shorten(core); ok {
-				return s[:len(s)-len(left)] + shown + left[len(core):]
-			}
+	// IPv6 first: an IPv4 address may be a part of one.
+	text = ipv6Like.ReplaceAllStringFunc(text, func(s string) string {
+		core := strings.TrimRight(s, ":.")
+		if strings.HasSuffix(s, "::") {
+			core = s
+		}
+		if a, err := netip.ParseAddr(core); err == nil {
+			return network(a) + s[len(core):]
+		}
+		return s
+	})
+	return ipv4Like.ReplaceAllStringFunc(text, func(s string) string {
+		if a, err := netip.ParseAddr(s); err == nil {
+			return network(a)
 		}
 		return s
 	})
 }
 
-// shorten cuts an address, with or without a port, to its network.
-func shorten(text string) (string, bool) {
-	if a, err := netip.ParseAddr(text); err == nil {
-		return network(a), true
-	}
-	if ap, err := netip.ParseAddrPort(text); err == nil {
-		return fmt.Sprintf("%s port %d", network(ap.Addr()), ap.Port()), true
-	}
-	return "", false
-}
-
-// network is what a log may tell of an address.
+// network is what a log may tell of an address: 203.0.113.x, 2001:db8:1::/48.
 func network(a netip.Addr) string {
 	a = a.Unmap().WithZone("")
 	if a.IsUnspecified() || a.IsLoopback() {
 		return a.String()
 	}
-	bits := 24
-	if a.Is6() {
-		bits = 48
+	if a.Is4() {
+		b := a.As4()
+		return fmt.Sprintf("%d.%d.%d.x", b[0], b[1], b[2])
 	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return "(address)"
-	}
-	return p.String()
+	return netip.PrefixFrom(a, 48).Masked().String()
 }

@@ -62,7 +62,9 @@ func newSpace(t *testing.T) *space {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Close(s.fd) })
-	s.run("ip", "link", "set", "lo", "up")
+	// Nobody else has these addresses: no second of waiting until that is clear.
+	s.sysctl("ipv6/conf/default/accept_dad", "0")
+	s.ip("link set lo up")
 	return s
 }
 
@@ -233,6 +235,19 @@ func wire(t *testing.T, a *space, aName string, aAddrs []string, b *space, bName
 			side.s.ip("addr add " + addr + " dev " + side.name + nodad)
 		}
 	}
+	// The kernel connects the two sides, and gives them addresses, a little later.
+	for _, side := range []struct {
+		s    *space
+		name string
+	}{{a, aName}, {b, bName}} {
+		eventually(t, func() string {
+			state := side.s.ip("-6 addr show dev " + side.name)
+			if strings.Contains(state, "state UP") && strings.Contains(state, "inet6 fe80:") && !strings.Contains(state, "tentative") {
+				return ""
+			}
+			return "not up: " + state
+		})
+	}
 }
 
 // eventually polls a condition, which says what is missing, until it says
@@ -253,4 +268,15 @@ func eventually(t *testing.T, condition func() string) {
 			t.Fatal(missing)
 		}
 	}
+}
+
+// listen takes calls on a socket until the test's end.
+func listen(t *testing.T, path string) string {
+	t.Helper()
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return path
 }

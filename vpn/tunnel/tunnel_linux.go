@@ -202,7 +202,11 @@ func (t *Tunnel) makeDevice(resolved map[vpn.PublicKey]netip.AddrPort) error {
 	t.device = device.NewDevice(interfaceTUN, t.options.Bind, deviceLogger(t.logger))
 	c := *t.config
 	c.Interface.FwMark = t.plan.Mark
-	if err := t.device.IpcSet(string(c.AppendUAPI(nil, resolved))); err != nil {
+	err = t.device.IpcSet(string(c.AppendUAPI(nil, resolved)))
+	if errors.Is(err, unix.EADDRINUSE) {
+		return portInUse(c.Interface.ListenPort) // it may be on already
+	}
+	if err != nil {
 		return fmt.Errorf("the device doesn't take the configuration: %s", redact(err.Error()))
 	}
 	if err := t.journal.add(step{Kind: stepSocket, Path: socketPath(name)}); err != nil {
@@ -227,15 +231,32 @@ func (t *Tunnel) linkUp(link netlink.Link, resolved map[vpn.PublicKey]netip.Addr
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("the interface can't be switched on: %w", err)
 	}
-	// The device follows the link by itself, but tells nobody when it can't.
+	return t.openSockets()
+}
+
+// openSockets makes sure that the device has its UDP port. It follows the link
+// by itself, but tells nobody when it can't; and where a port is in use it takes
+// any other one when it is asked again.
+func (t *Tunnel) openSockets() error {
+	want := t.config.Interface.ListenPort
 	if err := t.device.Up(); err != nil {
 		if errors.Is(err, unix.EADDRINUSE) {
-			return fmt.Errorf("ListenPort: UDP port %d is in use (%w); stop what listens there, or change the port",
-				t.config.Interface.ListenPort, err)
+			return portInUse(want)
 		}
 		return fmt.Errorf("the UDP sockets can't be opened: %w", err)
 	}
+	text, err := t.device.IpcGet()
+	if err != nil {
+		return fmt.Errorf("the device doesn't tell its state: %w", err)
+	}
+	if got, err := parsePort(text); err != nil || want != 0 && got != want {
+		return portInUse(want)
+	}
 	return nil
+}
+
+func portInUse(port uint16) error {
+	return fmt.Errorf("ListenPort: UDP port %d is in use; stop what listens there, or change the port", port)
 }
 
 // makeRoutes makes what leads packets into the tunnel. Default routes come with

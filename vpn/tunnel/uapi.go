@@ -38,7 +38,7 @@ func parsePeers(text string) ([]vpn.PeerState, error) {
 			case "persistent_keepalive_interval":
 				var n uint64
 				n, err = strconv.ParseUint(value, 10, 16)
-				p.Keepalive = time.Duration(n) * time.Second //nolint:gosec // at most 65535
+				p.Keepalive = time.Duration(n) * time.Second
 			case "last_handshake_time_sec":
 				seconds, err = strconv.ParseInt(value, 10, 64)
 			case "last_handshake_time_nsec":
@@ -55,6 +55,17 @@ func parsePeers(text string) ([]vpn.PeerState, error) {
 	}
 	finish()
 	return peers, nil
+}
+
+// parsePort reads the UDP port out of the same answer; 0: none yet.
+func parsePort(text string) (uint16, error) {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "listen_port="); ok {
+			port, err := strconv.ParseUint(value, 10, 16)
+			return uint16(port), err
+		}
+	}
+	return 0, nil
 }
 
 func parseHexKey(text string) (vpn.PublicKey, error) {
