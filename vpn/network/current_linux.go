@@ -15,8 +15,8 @@ import (
 // firewall mark, 0 for none. With a tunnel's own mark it looks past the default
 // route of that tunnel. It looks in the network namespace of the calling thread.
 //
-// The gateway's hardware address may have to be asked for. That takes up to a
-// second, after which the Snapshot is Weak; to have the kernel ask takes
+// The gateway's hardware address may have to be asked for. That takes up to
+// 1.25 s, after which the Snapshot is Weak; to have the kernel ask takes
 // CAP_NET_ADMIN, and without it other traffic must happen to do so.
 //
 // The error is ErrOffline where no route leads to dst or the interface of the

@@ -13,8 +13,8 @@ import (
 
 const (
 	// resolveWait is how long a gateway has to say its hardware address. The
-	// kernel repeats its question once a second.
-	resolveWait = time.Second
+	// kernel repeats its question after a second, and that should count.
+	resolveWait = 1250 * time.Millisecond
 	// resolveStep is how often the answer is looked for.
 	resolveStep = 25 * time.Millisecond
 	// resolved are the states in which an entry's hardware address was true the
