@@ -332,7 +332,7 @@ func (o originalsKept) SetKeepalive(ctx context.Context, peer vpn.PublicKey, sec
 	change, err := o.originals.SetKeepalive(ctx, o.Interface, peer, seconds)
 	var warning *wgapply.StoreError
 	if errors.As(err, &warning) {
-		o.log.Warn(warning.Error())
+		o.log.Warn("the interval is set, but --revert may not know the original", "error", warning)
 		err = nil
 	}
 	if err != nil || change.Needed() || seconds == 0 {

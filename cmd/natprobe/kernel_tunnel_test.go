@@ -180,3 +180,52 @@ func hello(t *testing.T, n *kernelNet) {
 		t.Fatal(err)
 	}
 }
+
+// TestKernelTunnelDefaultRoute sends all of the client's traffic through the
+// tunnel: what is measured, and the network that is recognised, lie outside.
+func TestKernelTunnelDefaultRoute(t *testing.T) {
+	needTunnels(t)
+	n := startKernelNet(t, roaming())
+	serverFile, clientFile := tunnelFiles(t, n.ServerAddr(), "PersistentKeepalive = auto")
+	clientFile = strings.Replace(clientFile, fmt.Sprintf("AllowedIPs = %v/32", insideServer), "AllowedIPs = 0.0.0.0/0", 1)
+	server := startTunnel(t, n.StartServer, serverFile)
+	server.await("the server is up", func(status) bool { return true })
+	client := startTunnel(t, n.StartClient, clientFile)
+	home := client.await("the interval is set at home", isSet).path()
+	checkRule(t, home, n.Spec().Truth())
+	if !strings.Contains(home.Network, "192.168.1.1") {
+		t.Errorf("the network is %q, want the one outside the tunnel", home.Network)
+	}
+	k := newKnocker(t, n.Lab, insideServer, insideClient)
+	if !k.heard(tunnelPatience) {
+		t.Error("the server doesn't reach the client")
+	}
+	moved := time.Now()
+	if err := n.Move(1); err != nil {
+		t.Fatal(err)
+	}
+	there := client.await("the interval is set elsewhere", func(s status) bool {
+		return isSet(s) && s.path().MeasuredAt.After(moved)
+	}).path()
+	checkRule(t, there, natlab.Spec{NATs: n.Spec().Elsewhere}.Truth())
+	if !k.heard(tunnelPatience) {
+		t.Error("the server doesn't reach the client elsewhere")
+	}
+}
+
+// TestKernelTunnelIPv6 is behind a firewall that translates nothing.
+func TestKernelTunnelIPv6(t *testing.T) {
+	needTunnels(t)
+	spec := natlab.Spec{Family: natlab.IPv6, NATs: []natlab.NATSpec{{None: true, Solitary: 6 * time.Second, Stream: 12 * time.Second}}}
+	n := startKernelNet(t, spec)
+	serverFile, clientFile := tunnelFiles(t, n.ServerAddr(), "PersistentKeepalive = auto")
+	server := startTunnel(t, n.StartServer, serverFile)
+	server.await("the server is up", func(status) bool { return true })
+	client := startTunnel(t, n.StartClient, clientFile)
+	p := client.await("the interval is set", isSet).path()
+	if p.Family != results.IPv6 {
+		t.Errorf("the path is %s", p.Family)
+	}
+	checkRule(t, p, n.Spec().Truth())
+	soak(newKnocker(t, n.Lab, insideServer, insideClient), 15*time.Second)
+}

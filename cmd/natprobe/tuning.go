@@ -110,7 +110,7 @@ func stateDir(flag string, env func(string) (string, bool)) (string, error) {
 
 // portsIn returns the memory of source ports in a state folder.
 func portsIn(dir string, log *slog.Logger) probe.PortStore {
-	return &portFile{path: filepath.Join(dir, "ports.json"), note: func(text string) { log.Warn(text) }}
+	return &portFile{path: filepath.Join(dir, "ports.json"), note: func(text string) { log.Warn("source ports", "note", text) }}
 }
 
 // silencePeriod is how often counters are looked at: a few times in each
@@ -161,7 +161,7 @@ func (w *silenceWatch) look(state vpn.PeerState) {
 	}
 	warning := silence.Add(time.Now(), state).String()
 	if warning != "" && w.said[state.PublicKey] == "" {
-		w.log.Warn(warning)
+		w.log.Warn("keepalives of ours are not sent", "why", warning)
 	}
 	w.said[state.PublicKey] = warning
 }

@@ -83,7 +83,7 @@ func (a *app) up(ctx context.Context, name string, f upFlags) error {
 	ready := daemonReady()
 	log := newLog(a.stderr, f.verbose)
 	for _, warning := range config.Warnings {
-		log.Warn(warning.String())
+		log.Warn("in the file", "warning", warning.String())
 	}
 	u := &upRun{config: config, flags: f, stateDir: state, elsewhere: elsewhere, log: log, begun: time.Now(), ready: ready}
 	err = u.run(ctx)
