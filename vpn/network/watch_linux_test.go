@@ -93,7 +93,8 @@ func newWitness(t *testing.T, ignore ...string) *witness {
 	if w.events == nil {
 		t.Fatal("the kernel refuses events")
 	}
-	check(t, "bound the wait for events", w.events.SetReceiveTimeout(&unix.Timeval{Sec: int64(patience / time.Second)}))
+	bound := unix.NsecToTimeval(patience.Nanoseconds())
+	check(t, "bound the wait for events", w.events.SetReceiveTimeout(&bound))
 	// It marks where one step ends and the next one begins.
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "mark"
