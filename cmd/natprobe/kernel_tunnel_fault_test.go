@@ -1,3 +1,5 @@
+//go:build linux
+
 package main_test
 
 import (
@@ -10,27 +12,6 @@ import (
 
 	"github.com/natprobe/natprobe/vpn/tuner"
 )
-
-// tunnelPair starts a server and a client of it behind the NATs of roaming,
-// with flags for the client.
-func tunnelPair(t *testing.T, keepalive string, flags ...string) (n *kernelNet, server, client *side, clientFile string) {
-	t.Helper()
-	n = startKernelNet(t, roaming())
-	serverFile, clientFile := tunnelFiles(t, n.ServerAddr(), keepalive)
-	server = startTunnel(t, n.StartServer, serverFile)
-	server.await("the server is up", func(status) bool { return true })
-	return n, server, startTunnel(t, n.StartClient, clientFile, flags...), clientFile
-}
-
-// heard knocks until the client answers, for at most some time.
-func (k *knocker) heard(within time.Duration) bool {
-	for end := time.Now().Add(within); time.Now().Before(end); {
-		if k.knock() {
-			return true
-		}
-	}
-	return false
-}
 
 // TestKernelTunnelKilled: a tunnel whose process was killed is cleaned up by
 // down, comes up again under its name, and has its interval at once.

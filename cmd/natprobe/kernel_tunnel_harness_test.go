@@ -295,3 +295,24 @@ func (k *knocker) knock() bool {
 func addrOf(addr netip.Addr, port uint16) net.Addr {
 	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, port))
 }
+
+// tunnelPair starts a server and a client of it behind the NATs of roaming,
+// with flags for the client.
+func tunnelPair(t *testing.T, keepalive string, flags ...string) (n *kernelNet, server, client *side, clientFile string) {
+	t.Helper()
+	n = startKernelNet(t, roaming())
+	serverFile, clientFile := tunnelFiles(t, n.ServerAddr(), keepalive)
+	server = startTunnel(t, n.StartServer, serverFile)
+	server.await("the server is up", func(status) bool { return true })
+	return n, server, startTunnel(t, n.StartClient, clientFile, flags...), clientFile
+}
+
+// heard knocks until the client answers, for at most some time.
+func (k *knocker) heard(within time.Duration) bool {
+	for end := time.Now().Add(within); time.Now().Before(end); {
+		if k.knock() {
+			return true
+		}
+	}
+	return false
+}
