@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ type order struct {
 
 	File, RunDir, ResolvConf, DNS string
 	Path                          string // instead of PATH
-	WrapBind                      bool   // so that the device doesn't know its bind
+	WrapBind                      bool   // for rehome
 	// Hosts are the names that can be resolved.
 	Hosts map[string]string
 
@@ -59,6 +60,8 @@ type answer struct {
 	Mark    uint32
 	Cleaned bool
 	Peers   []peerView
+	// Endpoints is how many Rehome set.
+	Endpoints int
 }
 
 // peerView is a vpn.PeerState on its way between processes.
@@ -92,7 +95,20 @@ func runChild() int {
 	}
 }
 
+// wrappedBind is a bind that the device doesn't know, and watches no routes for.
+// It counts the endpoints that are made.
+type wrappedBind struct {
+	conn.Bind
+	endpoints atomic.Int32
+}
+
+func (b *wrappedBind) ParseEndpoint(text string) (conn.Endpoint, error) {
+	b.endpoints.Add(1)
+	return b.Bind.ParseEndpoint(text)
+}
+
 type child struct {
+	bind   *wrappedBind
 	tunnel *Tunnel
 	hosts  map[string]string
 }
@@ -112,7 +128,8 @@ func (c *child) obey(o order) (answer, error) {
 		logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		options := Options{Config: config, Logger: logger, RunDir: o.RunDir}
 		if o.WrapBind {
-			options.Bind = struct{ conn.Bind }{conn.NewDefaultBind()}
+			c.bind = &wrappedBind{Bind: conn.NewDefaultBind()}
+			options.Bind = c.bind
 		}
 		if o.Path != "" {
 			if err := os.Setenv("PATH", o.Path); err != nil {
@@ -142,7 +159,9 @@ func (c *child) obey(o order) (answer, error) {
 		}
 		return answer{}, c.tunnel.SetKeepalive(ctx, key, o.Seconds)
 	case "rehome":
-		return answer{}, c.tunnel.Rehome(ctx)
+		before := c.bind.endpoints.Load()
+		err := c.tunnel.Rehome(ctx)
+		return answer{Endpoints: int(c.bind.endpoints.Load() - before)}, err
 	case "done":
 		select {
 		case <-c.tunnel.Done():

@@ -20,7 +20,7 @@ func (w *world) upWithAll(t *testing.T, p *program) (o order, marks string) {
 	if got := read(t, o.ResolvConf); !strings.Contains(got, "nameserver 10.7.0.2\nsearch corp.example\n") {
 		t.Errorf("resolv.conf:\n%s", got)
 	}
-	w.client.reaches("198.51.100.7:7")
+	w.client.reaches(farHost + ":7")
 	return o, marks
 }
 
@@ -38,7 +38,7 @@ func TestKilled(t *testing.T) {
 	if a := second.tell(order{Op: "cleanup", RunDir: w.runDir, Name: w.name}); !a.Running || a.Cleaned {
 		t.Errorf("CleanUp of a tunnel that is up: %+v", a)
 	}
-	w.client.reaches("198.51.100.7:7")
+	w.client.reaches(farHost + ":7")
 
 	first.kill()
 	if got := w.state(); got == before {
@@ -74,7 +74,7 @@ func TestUpAfterKilled(t *testing.T) {
 	if !strings.Contains(second.log.String(), "cleaned up what an earlier natprobe left") {
 		t.Error("the log doesn't say that Up cleaned up")
 	}
-	w.client.reaches("198.51.100.7:7")
+	w.client.reaches(farHost + ":7")
 	w.down(second, before)
 	if got := read(t, o.ResolvConf); got != "nameserver 192.0.2.53\n" {
 		t.Errorf("resolv.conf is not restored:\n%s", got)

@@ -10,17 +10,26 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// serveInternet is serve where the server is also everything behind itself: it
-// has two addresses that the client reaches by its default routes only.
+// Addresses of the server that the client reaches by its default routes only.
+const (
+	farOuter, farOuter6 = "198.51.100.8", "2001:db8:2::8" // for WireGuard
+	farHost, farHost6   = "198.51.100.7", "2001:db8:2::7" // for anything else
+)
+
+// serveInternet is serve where the server is also everything behind itself.
 func (w *world) serveInternet() {
 	w.server.t.Helper()
-	w.server.ip("addr add 198.51.100.7/32 dev lo")
-	w.server.ip("addr add 2001:db8:2::7/128 dev lo nodad")
+	for _, a := range []string{farOuter, farHost} {
+		w.server.ip("addr add " + a + "/32 dev lo")
+	}
+	for _, a := range []string{farOuter6, farHost6} {
+		w.server.ip("addr add " + a + "/128 dev lo nodad")
+	}
 	w.serve("")
 }
 
 func TestDefaultRoute(t *testing.T) {
-	for _, outer := range []string{serverOuter, "[" + serverOuter6 + "]"} {
+	for _, outer := range []string{farOuter, "[" + farOuter6 + "]"} {
 		t.Run(outer, func(t *testing.T) { testDefaultRoute(t, outer) })
 	}
 }
@@ -29,11 +38,12 @@ func testDefaultRoute(t *testing.T, outer string) {
 	w := newWorld(t)
 	w.serveInternet()
 	// The strictest of reverse path filters: replies of the server come in by
-	// the wire, whereas the route to it goes through the tunnel.
+	// the wire, whereas the route to it, for packets without a mark, goes through
+	// the tunnel.
 	w.client.sysctl("ipv4/conf/all/rp_filter", "1")
 	w.client.sysctl("ipv4/conf/eth0/rp_filter", "1")
 	before := w.state()
-	if got := w.client.reaches("198.51.100.7:7"); got != clientOuter {
+	if got := w.client.reaches(farHost + ":7"); got != clientOuter {
 		t.Fatalf("without a tunnel the server sees %s, want %s", got, clientOuter)
 	}
 	p := w.client.startChild()
@@ -45,8 +55,8 @@ func testDefaultRoute(t *testing.T, outer string) {
 		t.Errorf("wg shows the mark %s, want 0xca6c", got)
 	}
 	for to, want := range map[string]string{
-		"198.51.100.7:7":           "10.7.0.1",
-		"[2001:db8:2::7]:7":        "fd07::1",
+		farHost + ":7":             "10.7.0.1",
+		"[" + farHost6 + "]:7":     "fd07::1",
 		"10.7.0.2:7":               "10.7.0.1",
 		serverOuter + ":7":         clientOuter, // the wire's own network is better than a default route
 		"[" + serverOuter6 + "]:7": clientOuter6,
@@ -59,7 +69,7 @@ func testDefaultRoute(t *testing.T, outer string) {
 		t.Errorf("src_valid_mark is %s, want 1", got)
 	}
 	w.down(p, before)
-	if got := w.client.reaches("198.51.100.7:7"); got != clientOuter {
+	if got := w.client.reaches(farHost + ":7"); got != clientOuter {
 		t.Errorf("after the tunnel the server sees %s, want %s", got, clientOuter)
 	}
 }
@@ -76,7 +86,7 @@ func TestDefaultRouteKeepsStrangersOut(t *testing.T) {
 
 	p := w.client.startChild()
 	w.up(p, w.config("", "Endpoint = "+serverOuter+":51820\nAllowedIPs = 0.0.0.0/0, ::/0"))
-	w.client.reaches("198.51.100.7:7")
+	w.client.reaches(farHost + ":7")
 	neighbour.reaches("203.0.113.1:7")
 	neighbour.reaches("[2001:db8:3::1]:7")
 	w.client.reaches("10.7.0.1:7") // by loopback
@@ -107,10 +117,10 @@ func TestDefaultRouteMark(t *testing.T) {
 		if a := w.up(p, w.config(test.file, peer)); a.Mark != test.want {
 			t.Errorf("%q: mark %d, want %d", test.file, a.Mark, test.want)
 		}
-		if got := w.client.reaches("198.51.100.7:7"); got != "10.7.0.1" {
+		if got := w.client.reaches(farHost + ":7"); got != "10.7.0.1" {
 			t.Errorf("the server sees %s, want 10.7.0.1", got)
 		}
-		if got := w.client.reaches("[2001:db8:2::7]:7"); got != clientOuter6 {
+		if got := w.client.reaches("[" + farHost6 + "]:7"); got != clientOuter6 {
 			t.Errorf("IPv6 has no default route in the file, but the server sees %s", got)
 		}
 		if got, _ := w.client.try("ip", "-6", "rule", "show", "table", fmt.Sprint(test.want)); got != "" {
@@ -136,7 +146,7 @@ func TestDefaultRoutesInTurn(t *testing.T) {
 		t.Errorf("the second tunnel's mark is %d, want %d", a.Mark, firstMark+1)
 	}
 	first.must(order{Op: "down"})
-	if got := w.client.reaches("198.51.100.7:7"); got != "10.7.0.1" {
+	if got := w.client.reaches(farHost + ":7"); got != "10.7.0.1" {
 		t.Errorf("the server sees %s, want 10.7.0.1", got)
 	}
 	if got := w.client.reaches(serverOuter + ":7"); got != clientOuter {
