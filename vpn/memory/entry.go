@@ -1,6 +1,8 @@
 package memory
 
 import (
+	"math"
+	"slices"
 	"time"
 
 	"github.com/natprobe/natprobe/results"
@@ -23,7 +25,32 @@ type Entry struct {
 // valid tells whether an entry can be relied on.
 func (e Entry) valid() bool {
 	return e.Network.Valid() && (e.Family == results.IPv4 || e.Family == results.IPv6) &&
-		e.IntervalS >= 0 && e.IntervalS <= results.MaxGapS && !e.MeasuredAt.IsZero()
+		e.IntervalS >= 0 && e.IntervalS <= math.MaxUint16 && !e.MeasuredAt.IsZero()
+}
+
+// clone copies an entry with all that it refers to, and times as the file would
+// have them.
+func (e Entry) clone() Entry {
+	e.MeasuredAt, e.VerifiedAt = e.MeasuredAt.Round(0), e.VerifiedAt.Round(0)
+	e.Lifetimes = slices.Clone(e.Lifetimes)
+	for i := range e.Lifetimes {
+		e.Lifetimes[i].UpperS = copyOf(e.Lifetimes[i].UpperS)
+	}
+	e.Recommendation = copyOf(e.Recommendation)
+	if r := e.Recommendation; r != nil {
+		r.KeepaliveS, r.FallbackS = copyOf(r.KeepaliveS), copyOf(r.FallbackS)
+		r.Alternatives = slices.Clone(r.Alternatives)
+	}
+	return e
+}
+
+// copyOf returns a pointer to a copy; nil for nil.
+func copyOf[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	c := *p
+	return &c
 }
 
 type key struct {
