@@ -193,13 +193,22 @@ func reason(output []string) string {
 func summarise(w io.Writer, sum totals, allowed func(skip) bool) int {
 	fmt.Fprintf(w, "\n%d passed, %d failed, %d skipped\n", sum.passed, sum.failed, len(sum.skips))
 	refused := 0
+	names := make(map[string][]string) // by what they have in common: the reason
+	var order []string
 	for _, s := range sum.skips {
 		mark := "SKIPPED"
 		if !allowed(s) {
 			mark = "SKIPPED (not allowed here)"
 			refused++
 		}
-		fmt.Fprintf(w, "%s %s %s: %s\n", mark, s.Package, s.Name, s.reason)
+		why := mark + ": " + strings.TrimLeft(strings.TrimPrefix(strings.ReplaceAll(s.reason, s.Name, "THIS TEST"), "SKIPPED"), ":, ")
+		if names[why] == nil {
+			order = append(order, why)
+		}
+		names[why] = append(names[why], fmt.Sprintf("  %s %s", s.Package, s.Name))
+	}
+	for _, why := range order {
+		fmt.Fprintf(w, "%s\n%s\n", why, strings.Join(names[why], "\n"))
 	}
 	return refused
 }

@@ -40,6 +40,7 @@ type Progress struct {
 	RTT       time.Duration // smallest seen
 	Outbound  results.Loss
 	Inbound   results.Loss
+	Silent    time.Duration // since the reflector answered last
 	Mappings  int           // probably alive in the NAT
 	Certain   time.Duration // each regime is proven to live this long
 	Regimes   []RegimeProgress

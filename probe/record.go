@@ -97,6 +97,7 @@ func addressClass(a netip.Addr) string {
 func (e *engine) progress() Progress {
 	p := Progress{
 		Elapsed: e.now, RTT: e.path.min, Outbound: e.path.outbound(), Inbound: e.path.inbound(),
+		Silent:   e.now - e.control.lastReply,
 		Mappings: e.mappings(), Certain: e.plan.certain(), Events: e.events,
 	}
 	for _, l := range e.plan.ladders {

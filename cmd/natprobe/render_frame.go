@@ -164,7 +164,7 @@ func statusLines(p probe.Progress, ended bool, width int) []frameLine {
 	}
 	path := "no answer so far"
 	if answered(p) {
-		path = fmt.Sprintf("%s · RTT %s · %s open", lossText(p.Outbound, p.Inbound),
+		path = fmt.Sprintf("%s · RTT %s · %s open", lossText(p),
 			millis(float64(p.RTT)/float64(time.Millisecond)), plural(p.Mappings, "mapping"))
 	}
 	return append(folded(sgrBold, duration(p.Elapsed)+" elapsed, "+state, width), folded("", path, width)...)

@@ -62,7 +62,7 @@ func (v *plainView) Progress(p probe.Progress) {
 		v.done = true
 		v.line(p, "done")
 	case p.Elapsed-v.last >= heartbeat:
-		v.line(p, fmt.Sprintf("at most %s left; %s; %s held open", duration(p.Remaining), lossText(p.Outbound, p.Inbound), plural(p.Mappings, "mapping")))
+		v.line(p, fmt.Sprintf("at most %s left; %s; %s held open", duration(p.Remaining), lossText(p), plural(p.Mappings, "mapping")))
 	}
 }
 
@@ -126,6 +126,10 @@ func span(regimes []probe.RegimeProgress) (shortest, longest time.Duration) {
 	return shortest, longest
 }
 
+// silentAfter is when the reflector counts as silent: a working one answers
+// each second or so.
+const silentAfter = 3 * time.Second
+
 // known writes what a running measurement knows of a regime.
 func known(r probe.RegimeProgress) string {
 	if r.Upper == 0 {
@@ -140,7 +144,13 @@ func certainText(d time.Duration) string {
 	return duration(d.Truncate(time.Second)) + " holds here: every kind of mapping lived that long"
 }
 
-func lossText(out, in results.Loss) string {
+// lossText tells of the path. Packets that wait for their answer count neither
+// way yet, so that without any answer the loss would look as if it were none.
+func lossText(p probe.Progress) string {
+	out, in := p.Outbound, p.Inbound
+	if p.Silent >= silentAfter {
+		return fmt.Sprintf("no answer from the reflector for %s", duration(p.Silent))
+	}
 	if out.Lost == 0 && in.Lost == 0 {
 		return fmt.Sprintf("no loss in %s", plural(out.Sent+in.Sent, "packet"))
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/natprobe/natprobe/analysis"
 	"github.com/natprobe/natprobe/probe/natlab"
 	"github.com/natprobe/natprobe/results"
 )
@@ -82,6 +83,22 @@ func writeHeadline(b *strings.Builder, record results.Record, st style) {
 	default:
 		say(box(record) + " " + lives(record) + fmt.Sprintf(verdict, *r.KeepaliveS))
 		writeLine(b, *r.KeepaliveS, st)
+		if *r.KeepaliveS < analysis.MaxKeepaliveS && record.Complete {
+			writeUntried(b, record, st)
+		}
+	}
+}
+
+// writeUntried tells that the interval could be longer for all that is known:
+// the mappings that it rests on outlived the longest silence that was tried.
+func writeUntried(b *strings.Builder, record results.Record, st style) {
+	for _, l := range record.Lifetimes {
+		if l.Censored == results.CensoredRight && strings.HasPrefix(record.Recommendation.Basis, string(l.Regime)+":") {
+			writeParagraph(b, fmt.Sprintf("A %s outlived the longest silence that was tried, %s s: with a larger --max a longer interval may turn out to hold.",
+				meaning(l.Regime), lower(l.LowerS)), st)
+			b.WriteString("\n")
+			return
+		}
 	}
 }
 

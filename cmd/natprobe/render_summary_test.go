@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/natprobe/natprobe/analysis"
+	"github.com/natprobe/natprobe/probe"
 	"github.com/natprobe/natprobe/results"
 )
 
@@ -236,5 +238,33 @@ func TestTruth(t *testing.T) {
 		if right := strings.Contains(got, "Each is within"); right != test.right || right == strings.Contains(got, "WRONG") {
 			t.Errorf("%s: got %q, want right: %v", test.name, got, test.right)
 		}
+	}
+}
+
+// TestUntried: only where the lifetime that binds is not known to end may a
+// larger --max allow more.
+func TestUntried(t *testing.T) {
+	record := readRecord(t, "right_censored")
+	for _, test := range []struct {
+		basis string
+		want  bool
+	}{{"stream: 2 × 1.13 × 51 s + 1.02 s ≤ 359 s", true}, {"exchange: 1.13 × 51 s + 1.02 s ≤ 59 s", false}} {
+		record.Recommendation.Basis = test.basis
+		var b strings.Builder
+		writeUntried(&b, record, style{})
+		if got := strings.Contains(b.String(), "larger --max"); got != test.want {
+			t.Errorf("%s: advised %v, want %v", test.basis, got, test.want)
+		}
+	}
+}
+
+func TestLossText(t *testing.T) {
+	p := probe.Progress{Outbound: results.Loss{Sent: 10}, Inbound: results.Loss{Sent: 5}, Silent: time.Second}
+	if got := lossText(p); got != "no loss in 15 packets" {
+		t.Errorf("%q", got)
+	}
+	p.Silent = 12 * time.Second
+	if got := lossText(p); got != "no answer from the reflector for 12 s" {
+		t.Errorf("after 12 s of silence: %q", got)
 	}
 }
