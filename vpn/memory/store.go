@@ -40,7 +40,8 @@ type Store struct {
 // Open returns the store in a folder, which is made when it is needed. The store
 // is usable with an error too, which says what is not remembered: what was
 // there, where the file is damaged (it is set aside) or can't be read; what
-// comes, where the folder can't be written.
+// comes, where the folder can't be written. Where all is there already and only
+// the folder can't be written, the first Put is what notices.
 func Open(dir string) (*Store, error) {
 	s := &Store{dir: dir, known: make(map[key]Entry), pending: make(map[key]*Entry)}
 	err := s.sync()
