@@ -40,7 +40,7 @@ func TestCommandLines(t *testing.T) {
 		{"help in words", "help recommend", "", exitDone, []string{"--implementation"}},
 		{"version", "version", "", exitDone, []string{"natprobe "}},
 		{"version as JSON", "version --json", "", exitDone, []string{`{"name":"natprobe",`}},
-		{"labs", "lab list", "", exitDone, []string{"linux-default  30 s   120 s", "open           never  never"}},
+		{"labs", "lab list", "", exitDone, []string{"linux-default          30 s    120 s    Linux", "open                   never   never"}},
 		{"lab alone", "lab", "", exitDone, []string{"natprobe lab list"}},
 
 		{"unknown verb", "mesure", "", exitUsage, []string{`unknown command "mesure"`, "measure"}},

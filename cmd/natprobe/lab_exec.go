@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -39,7 +38,7 @@ natprobe itself finds it there. Names are not resolved inside: there is no DNS.
 Signals are passed on to the program. The lab ends with it.
 
 Status: the program's own; 128 + N where signal N ended it; 126 where it can't be
-run, and 127 where there is no such program.`,
+run, and 127 where there is no such program. Emulated labs can't have programs.`,
 		Example: `  natprobe lab exec cgn -- ip route
   natprobe lab exec fast -- natprobe measure --json
   natprobe lab exec fast -- sh`,
@@ -71,6 +70,12 @@ func (a *app) labExec(ctx context.Context, name, family string, command []string
 	if err := checkFamily(family); err != nil {
 		return err
 	}
+	if spec, err := natlab.Lookup(name); err != nil {
+		return usageError{err}
+	} else if spec.Emulated {
+		return usagef("lab %s is emulated inside natprobe: no other program can be in it; "+
+			"it can be measured, and \"natprobe lab list\" has others, on Linux", spec.Name)
+	}
 	path, err := exec.LookPath(command[0])
 	if err != nil {
 		// Said before anything is built.
@@ -81,8 +86,7 @@ func (a *app) labExec(ctx context.Context, name, family string, command []string
 	return a.inLab(ctx, name, family, limits, func(_ natlab.Spec, lab *natlab.Lab) error {
 		cmd := exec.Command(path, command[1:]...) //nolint:gosec,noctx // the program that the user named; signals end it
 		cmd.Args[0] = command[0]
-		at := netip.AddrPortFrom(lab.ServerAddr(), defaultPort)
-		cmd.Env = append(os.Environ(), reflectorVariable+"="+at.String())
+		cmd.Env = append(os.Environ(), reflectorVariable+"="+labReflector(lab).String())
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, a.stdout.to, a.stderr
 		return a.attend(cmd, lab.StartClient)
 	})

@@ -325,7 +325,7 @@ func (m *measurement) write(out *recordFile, record results.Record) error {
 	}
 	s := summary{Record: record}
 	if m.lab != nil {
-		s.Truth = truth(*m.lab)
+		s.Truth, s.Latest = truth(*m.lab), latest(*m.lab)
 	}
 	writeSummary(m.app.stdout, s, m.app.style())
 	return saved

@@ -16,8 +16,9 @@ import (
 type summary struct {
 	Record results.Record
 	// Truth holds the lab's timers in seconds; 0: never expires; nil outside
-	// labs.
-	Truth map[results.Regime]float64
+	// labs. Latest holds by when mappings are gone where that is later, for
+	// some NATs are lazy; it may be nil.
+	Truth, Latest map[results.Regime]float64
 }
 
 // writeSummary writes a measurement for a person: one sentence, the line to
@@ -111,7 +112,7 @@ func writeLine(b *strings.Builder, keepalive int, st style) {
 // measurement can't tell whose timer was the shortest.
 func box(r results.Record) string {
 	if name, _ := r.Config["lab"].(string); name != "" {
-		spec, err := natlab.Find(name)
+		spec, err := natlab.Lookup(name)
 		switch {
 		case err != nil: // a record of another version, or of anybody
 			return "The network of lab " + strconv.QuoteToASCII(name)
@@ -197,8 +198,13 @@ func truthText(s summary) string {
 		}
 		text, inside := "never", l.UpperS == nil
 		if t > 0 {
-			text = strconv.FormatFloat(t, 'f', -1, 64) + " s"
-			inside = l.LowerS <= t && (l.UpperS == nil || t <= *l.UpperS)
+			until := max(t, s.Latest[l.Regime])
+			text = strconv.FormatFloat(t, 'f', -1, 64)
+			if until > t {
+				text += "–" + strconv.FormatFloat(until, 'f', -1, 64)
+			}
+			text += " s"
+			inside = l.LowerS <= until && (l.UpperS == nil || t <= *l.UpperS)
 		}
 		timers = append(timers, string(l.Regime)+" "+text)
 		if !inside {

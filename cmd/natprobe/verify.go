@@ -128,7 +128,7 @@ func (a *app) verify(ctx context.Context, f verifyFlags, flags *pflag.FlagSet) e
 		silence := time.Duration(f.late * float64(f.interval))
 		limits := labLimits(probe.Config{Max: silence, Flows: v.config.Flows})
 		return a.inLab(ctx, f.lab, f.family, limits, func(spec natlab.Spec, lab *natlab.Lab) error {
-			v.config.Reflector = netip.AddrPortFrom(lab.ServerAddr(), defaultPort)
+			v.config.Reflector = labReflector(lab)
 			v.opening = fmt.Sprintf("in the lab %s, %s", spec.Name, spec.Summary)
 			return v.run(ctx, &probe.Soaker{Listen: lab.ClientListen}, false)
 		})

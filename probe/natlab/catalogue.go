@@ -55,6 +55,61 @@ func Catalogue() []Spec {
 			NATs:    []NATSpec{{Solitary: short, Stream: shortStream, Strict: true}},
 		},
 		{
+			Name:    "firewall6",
+			Summary: "an IPv6 firewall: it translates nothing, but forgets flows as a NAT does",
+			NATs:    []NATSpec{{Solitary: short, Stream: shortStream, None: true}},
+			Family:  IPv6,
+		},
+		{
+			Name:    "chain",
+			Summary: "three NATs in a row: streams end at the middle one, all else at the outer one",
+			NATs: []NATSpec{
+				{Solitary: short, Stream: shortStream},
+				{Solitary: 8 * time.Second, Stream: 9 * time.Second},
+				{Solitary: 4 * time.Second, Stream: 16 * time.Second, Strict: true},
+			},
+		},
+		{
+			Name:    "port-block",
+			Summary: "a carrier's NAT that gives each client 64 ports and no more",
+			NATs:    []NATSpec{{Solitary: short, Stream: shortStream, Ports: 64}},
+		},
+		{
+			Name:    "pool",
+			Summary: "a carrier's NAT that gives each flow one of 4 addresses",
+			NATs:    []NATSpec{{Solitary: short, Stream: shortStream, Addresses: 4}},
+		},
+		{
+			Name:    "dns-short",
+			Summary: "a NAT that forgets flows to port 53 after 3 s, whatever they saw, and others after 6 and 12 s",
+			NATs:    []NATSpec{{Solitary: short, Stream: shortStream, DNS: 3 * time.Second}},
+			Port:    dnsPort,
+		},
+		{
+			Name:     "endpoint-independent",
+			Summary:  "a NAT with one mapping for all peers of a socket, open to everybody",
+			NATs:     []NATSpec{{Solitary: short, Stream: shortStream, EndpointIndependent: true}},
+			Emulated: true,
+		},
+		{
+			Name:     "outbound-refresh-only",
+			Summary:  "a NAT whose mappings live on by outbound packets only",
+			NATs:     []NATSpec{{Solitary: short, Stream: shortStream, OutboundOnly: true}},
+			Emulated: true,
+		},
+		{
+			Name:     "lazy-sweep",
+			Summary:  "a NAT that looks for expired mappings each 4 s",
+			NATs:     []NATSpec{{Solitary: short, Stream: shortStream, Sweep: 4 * time.Second}},
+			Emulated: true,
+		},
+		{
+			Name:     "pressure",
+			Summary:  "a NAT with room for 128 mappings, which drops the oldest without a reply for one more",
+			NATs:     []NATSpec{{Solitary: short, Stream: shortStream, Table: 128}},
+			Emulated: true,
+		},
+		{
 			Name:    "open",
 			Summary: "no NAT and no firewall: nothing expires",
 		},

@@ -8,8 +8,8 @@ import (
 )
 
 func startKernel(context.Context, Spec) (backend, error) {
-	return nil, unavailable("they are made of the Linux kernel, and this is %s; take an emulated lab, "+
-		"or run natprobe on Linux, a virtual machine is enough", runtime.GOOS)
+	return nil, unavailable("they are made of the Linux kernel, and this is %s; take an emulated lab, as "+
+		"nat:6s/12s,emulated, or run natprobe on Linux, a virtual machine is enough", runtime.GOOS)
 }
 
 // EnterUserNamespace does nothing: only Linux has user namespaces.

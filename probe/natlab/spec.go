@@ -37,8 +37,8 @@ type Spec struct {
 	// inbound one has refreshed none.
 	Loss   float64
 	Family Family
-	// Port is the server's port for which Truth is true, where that depends
-	// on it (NATSpec.DNS); 0 means any other than 53.
+	// Port is where a server is to listen for Truth to be true, as far as
+	// that depends on it (NATSpec.DNS); 0 means anywhere but at 53.
 	Port uint16
 	// Emulated makes the boxes models (package natmodel) in this process
 	// instead of the kernel's. Such a lab runs on every system, without

@@ -60,7 +60,11 @@ func TestValidate(t *testing.T) {
 }
 
 func TestCatalogue(t *testing.T) {
-	want := []string{"fast", "linux-default", "openwrt", "random-port", "cgn", "lossy", "strict", "open"}
+	want := []string{
+		"fast", "linux-default", "openwrt", "random-port", "cgn", "lossy", "strict",
+		"firewall6", "chain", "port-block", "pool", "dns-short",
+		"endpoint-independent", "outbound-refresh-only", "lazy-sweep", "pressure", "open",
+	}
 	var got []string
 	for _, spec := range Catalogue() {
 		got = append(got, spec.Name)
@@ -86,30 +90,60 @@ func TestCatalogue(t *testing.T) {
 	}
 }
 
-// TestReadme checks the README's table against the catalogue.
+// TestReadme checks the README's table against the catalogue, and its notation
+// of labs against the parser.
 func TestReadme(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	lifetime := func(d time.Duration) string {
-		if d == 0 {
+	lifetime := func(from, to time.Duration) string {
+		switch from {
+		case 0:
 			return "never"
+		case to:
+			return fmt.Sprintf("%.0f s", from.Seconds())
+		default:
+			return fmt.Sprintf("%.0f–%.0f s", from.Seconds(), to.Seconds())
 		}
-		return fmt.Sprintf("%.0f s", d.Seconds())
 	}
 	var want, got []string
 	for _, spec := range Catalogue() {
-		truth := spec.Truth()
-		want = append(want, fmt.Sprintf("%s %s %s", spec.Name, lifetime(truth.Solitary), lifetime(truth.Stream)))
+		truth, latest := spec.Truth(), spec.Latest()
+		boxes := map[bool]string{true: "emulated", false: "kernel"}[spec.Emulated]
+		want = append(want, fmt.Sprintf("%s %s %s %s", spec.Name, boxes,
+			lifetime(truth.Solitary, latest.Solitary), lifetime(truth.Stream, latest.Stream)))
 	}
+	notations := 0
 	for line := range strings.Lines(string(text)) {
-		if cells := strings.Split(line, " | "); len(cells) == 4 && strings.HasPrefix(line, "| `") {
-			got = append(got, strings.Trim(cells[0], "| `")+" "+cells[2]+" "+strings.Trim(cells[3], " |\n"))
+		if cells := strings.Split(line, " | "); len(cells) == 5 && strings.HasPrefix(line, "| `") {
+			got = append(got, strings.Trim(cells[0], "| `")+" "+cells[2]+" "+cells[3]+" "+strings.Trim(cells[4], " |\n"))
+		}
+		if _, notation, ok := strings.Cut(line, "--lab "); ok && strings.HasPrefix(line, "    ") {
+			notation, _, _ = strings.Cut(strings.TrimSpace(notation), " ")
+			if _, err := Lookup(notation); err != nil {
+				t.Errorf("README.md: %v", err)
+			}
+			notations++
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("table (-catalogue +README):\n%s", diff)
+	}
+	if notations == 0 {
+		t.Error("the README shows no lab given as a flag")
+	}
+	for _, option := range []string{
+		"ports", "strict", "block", "pool", "dns", "endpoint-independent", "outbound-only", "sweep", "table",
+		"loss", "family", "port", "emulated",
+	} {
+		_, ofLab := labOption(new(Spec), option)
+		if !ofLab && boxOption(new(NATSpec), option) == nil {
+			t.Errorf("there is no option %q", option)
+		}
+		if !strings.Contains(string(text), "`"+option) {
+			t.Errorf("README.md doesn't explain the option %q", option)
+		}
 	}
 }
 
