@@ -73,6 +73,9 @@ func (l *ladder) holdsUp(r *rung) bool {
 
 // target returns how wide a bracket may be.
 func (l *ladder) target() time.Duration {
+	if l.fine() {
+		return l.finer
+	}
 	target := max(targetWidth, time.Duration(targetRatio*float64(l.lower())))
 	if l.regime == results.Oneway {
 		target = time.Duration(onewayCoarse * float64(target))
@@ -85,19 +88,34 @@ func (l *ladder) narrow() bool {
 	return l.lower() > 0 && l.upper() > 0 && l.upper()-l.lower() <= l.target()
 }
 
+// fine reports whether the bracket is narrow enough for a first one, and is to
+// become narrower.
+func (l *ladder) fine() bool { return l.finer > 0 && l.first > 0 }
+
+const (
+	// fineRounds more rounds narrow a bracket further. Each divides it by
+	// fineRungs.
+	fineRounds = 6
+	fineRungs  = 8
+	// fineMargin is how much narrower than the resolution steps are, beside the
+	// burst and the RTT: copies leave a little late.
+	fineMargin = 30 * time.Millisecond
+	// finest is the smallest step: the kernel's own timers tick in 10 ms.
+	finest = 50 * time.Millisecond
+)
+
 // refine adds a round of rungs inside a bracket that is too wide, and reports
 // whether it did.
-func (l *ladder) refine(now time.Duration) bool {
-	upper, top := l.upper(), l.top()
-	if upper == 0 || top == 0 || l.narrow() || l.rounds == maxRounds || l.assess.Lifetime.Shape == results.Band {
+func (l *ladder) refine(now, rtt time.Duration) bool {
+	upper, top, most := l.upper(), l.top(), maxRounds
+	if l.fine() {
+		most += fineRounds
+	}
+	if upper == 0 || top == 0 || l.narrow() || l.rounds >= most || l.assess.Lifetime.Shape == results.Band {
 		return false
 	}
-	coarse := 1.0
-	if l.regime == results.Oneway {
-		coarse = onewayCoarse
-	}
 	before := len(l.rungs)
-	for g := top + step(top, coarse); g < upper-burstSpread; g += step(g, coarse) {
+	for g := top + l.within(top, upper, rtt); g < upper-burstSpread; g += l.within(g, upper, rtt) {
 		l.add(g.Round(time.Millisecond), now-orderBy)
 	}
 	if len(l.rungs) == before {
@@ -105,6 +123,18 @@ func (l *ladder) refine(now time.Duration) bool {
 	}
 	l.rounds++
 	return true
+}
+
+// within returns how far above a gap the next rung of a further round is.
+func (l *ladder) within(gap, upper, rtt time.Duration) time.Duration {
+	switch {
+	case l.fine():
+		return max(finest, l.finer-burstSpread-rtt-fineMargin, (upper-l.top())/fineRungs)
+	case l.regime == results.Oneway:
+		return step(gap, onewayCoarse)
+	default:
+		return step(gap, 1)
+	}
 }
 
 // bonusRungs is into how many parts bonus rungs divide a bracket that stands.

@@ -26,6 +26,8 @@ const (
 	leastGap    = 250 * time.Millisecond
 	greatestGap = time.Hour
 	minFlows    = 32
+
+	leastResolution = 500 * time.Millisecond // a burst takes most of it
 )
 
 // Config says what to measure. Its zero value, but for the reflector, is a
@@ -41,7 +43,10 @@ type Config struct {
 	Flows   int              // mappings at a time; 0: DefaultFlows, or GentleFlows with Gentle; at least 32
 	Gentle  bool             // few mappings, more rounds
 	Budget  time.Duration    // end with what is known by then; 0: no limit
-	Seed    uint64           // of the stagger of sentinels; 0: random
+	// Resolution is how narrow brackets are to become in further rounds; at
+	// least 500 ms and the RTT, 0: as narrow as a first bracket.
+	Resolution time.Duration
+	Seed       uint64 // of the stagger of sentinels; 0: random
 }
 
 // withDefaults returns the effective configuration.
@@ -93,6 +98,9 @@ func (c Config) Validate() error {
 	}
 	if c.Flows < minFlows {
 		return fmt.Errorf("%w: flows %d is below %d", ErrConfig, c.Flows, minFlows)
+	}
+	if c.Resolution != 0 && (c.Resolution < leastResolution || c.Resolution > greatestGap) {
+		return fmt.Errorf("%w: resolution %v is not between %v and %v", ErrConfig, c.Resolution, leastResolution, greatestGap)
 	}
 	if c.Budget < 0 {
 		return fmt.Errorf("%w: budget %v is negative", ErrConfig, c.Budget)

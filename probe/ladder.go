@@ -97,16 +97,17 @@ type ladder struct {
 	rungs  []*rung // by ascending gap
 	rounds int
 	first  time.Duration   // when the first bracket stood; 0: not yet
+	finer  time.Duration   // how narrow the bracket is to become after that; 0: it may stay
 	stands bool            // the bracket stands
 	trials []results.Trial // that are over
 	assess results.Assessment
 }
 
-func newLadder(regime results.Regime, shortest, longest time.Duration, coarse float64) *ladder {
+func newLadder(regime results.Regime, shortest, longest, resolution time.Duration, coarse float64) *ladder {
 	if regime == results.Oneway {
 		coarse *= onewayCoarse
 	}
-	l := &ladder{regime: regime, rounds: 1}
+	l := &ladder{regime: regime, rounds: 1, finer: resolution}
 	for _, g := range gaps(shortest, longest, coarse) {
 		l.add(g, 0)
 	}

@@ -67,7 +67,7 @@ func (p *plan) init(e *engine) {
 		p.ladders = nil
 		rungs := 0
 		for _, regime := range e.cfg.Regimes {
-			l := newLadder(regime, e.cfg.Min, e.cfg.Max, coarse)
+			l := newLadder(regime, e.cfg.Min, e.cfg.Max, e.cfg.Resolution, coarse)
 			p.ladders = append(p.ladders, l)
 			rungs += len(l.rungs)
 		}
@@ -242,7 +242,7 @@ func (p *plan) reviewLadder(l *ladder) {
 	if l.first == 0 {
 		l.first = p.e.now
 	}
-	if l.refine(p.e.now) {
+	if l.refine(p.e.now, p.e.path.maxRTT(p.e.now)) {
 		return
 	}
 	l.stands = true

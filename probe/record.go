@@ -41,6 +41,7 @@ func (e *engine) record() *results.Record {
 	if !stood {
 		r.Effort.FirstBracketS = 0
 	}
+	r.Complete = r.Complete || stood // a further round may be cut off
 	return r
 }
 

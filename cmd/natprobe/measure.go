@@ -35,15 +35,16 @@ To try natprobe without a reflector (Linux):
 
 // measureFlags are the flags of measure.
 type measureFlags struct {
-	reflector string
-	lab       string
-	family    string
-	regimes   []string
-	min       time.Duration
-	max       time.Duration
-	flows     int
-	gentle    bool
-	budget    time.Duration
+	reflector  string
+	lab        string
+	family     string
+	regimes    []string
+	min        time.Duration
+	max        time.Duration
+	flows      int
+	gentle     bool
+	resolution time.Duration
+	budget     time.Duration
 
 	json   bool
 	output string
@@ -86,6 +87,7 @@ Status: 0 done, 1 failed, 2 usage, 3 not enough evidence for an interval,
 	flags.StringSliceVar(&f.regimes, "regimes", regimeNames(), "`LIST` of the kinds of traffic to measure")
 	flags.DurationVar(&f.min, "min", probe.DefaultShortest, "shortest `GAP` to try")
 	flags.DurationVar(&f.max, "max", probe.DefaultLongest, "longest `GAP` to try")
+	flags.DurationVar(&f.resolution, "resolution", 0, "go on until brackets are this narrow in `TIME`, from 500ms; each further round takes as long as a lifetime")
 	flags.IntVar(&f.flows, "flows", probe.DefaultFlows, "hold at most this `NUMBER` of mappings at a time")
 	flags.BoolVar(&f.gentle, "gentle", false, fmt.Sprintf("hold few mappings (%d) and take longer, for small NAT tables", probe.GentleFlows))
 	flags.DurationVar(&f.budget, "budget", 0, "end after this `TIME` with what is known by then (default: no limit)")
@@ -114,7 +116,7 @@ func regimeNames() []string {
 
 // config returns what the flags ask of a measurement, but for whom to ask.
 func (f measureFlags) config(flags *pflag.FlagSet) (probe.Config, error) {
-	cfg := probe.Config{Min: f.min, Max: f.max, Gentle: f.gentle, Budget: f.budget}
+	cfg := probe.Config{Min: f.min, Max: f.max, Gentle: f.gentle, Budget: f.budget, Resolution: f.resolution}
 	if !slices.Contains([]string{familyAuto, string(results.IPv4), string(results.IPv6)}, f.family) {
 		return cfg, usagef("--family %q is not ipv4, ipv6 or auto", f.family)
 	}
@@ -136,6 +138,8 @@ func (f measureFlags) config(flags *pflag.FlagSet) (probe.Config, error) {
 		return cfg, usagef("--min %v is not above 0", f.min)
 	case f.max <= 0:
 		return cfg, usagef("--max %v is not above 0", f.max)
+	case flags.Changed("resolution") && f.resolution <= 0:
+		return cfg, usagef("--resolution %v is not above 0", f.resolution)
 	case f.flows <= 0:
 		return cfg, usagef("--flows %d is not above 0", f.flows)
 	}
@@ -287,14 +291,15 @@ func (m *measurement) effective() map[string]any {
 		regimes = append(regimes, string(r))
 	}
 	settings := map[string]any{
-		"reflector": m.config.Reflector.String(),
-		"family":    family,
-		"regimes":   regimes,
-		"min":       m.config.Min.String(),
-		"max":       m.config.Max.String(),
-		"flows":     flows,
-		"gentle":    m.config.Gentle,
-		"budget":    m.config.Budget.String(),
+		"reflector":  m.config.Reflector.String(),
+		"family":     family,
+		"regimes":    regimes,
+		"min":        m.config.Min.String(),
+		"max":        m.config.Max.String(),
+		"flows":      flows,
+		"gentle":     m.config.Gentle,
+		"resolution": m.config.Resolution.String(),
+		"budget":     m.config.Budget.String(),
 	}
 	if m.lab != nil {
 		settings["lab"] = m.lab.Name
