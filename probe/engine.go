@@ -35,6 +35,7 @@ type engine struct {
 	orders    orderBook
 	cover     coverage
 	sentinels sentinels
+	pressure  pressure
 	plan      plan
 
 	// ready is called once the control flow stands, trialOver with each trial
@@ -66,6 +67,7 @@ func newEngine(cfg Config, ports PortState, start time.Time) *engine {
 	}
 	e.orders.init(e)
 	e.sentinels.init(e)
+	e.pressure.e = e
 	e.plan.init(e)
 	e.control = newControl(e)
 	e.ready, e.trialOver, e.gapFlag = e.started, e.plan.trialOver, "--max"

@@ -43,6 +43,9 @@ type orderOwner interface {
 // burstEnds is when the last copy has left, as far as this side can tell.
 func (o *order) burstEnds() time.Duration { return o.sentAt + o.gap + o.spread }
 
+// opens reports whether the order is the first packet of its flow.
+func (o *order) opens() bool { return o.flow.first == o.sentAt }
+
 func (o *order) beaconCount() int { return bits.OnesCount16(o.beacons) }
 func (o *order) copyCount() int   { return bits.OnesCount16(o.received) }
 
@@ -141,14 +144,23 @@ func (b *orderBook) receipt(r wire.Receipt, asked time.Duration) {
 	switch r.State {
 	case wire.StateUnknown:
 		if o.arrived || asked > o.sentAt+b.e.path.maxRTT(o.sentAt)+askMargin {
+			if !o.arrived && o.opens() {
+				b.e.pressure.opened(false)
+			}
 			b.forget(o)
 			o.owner.orderLost()
 		}
 	case wire.StatePending:
+		if !o.arrived && o.opens() {
+			b.e.pressure.opened(true)
+		}
 		if o.arrived = true; b.e.sawExternal(o.flow, r.From) {
 			o.owner.portReused()
 		}
 	case wire.StateSent:
+		if !o.arrived && o.opens() {
+			b.e.pressure.opened(true)
+		}
 		o.arrived = true
 		o.receipt = &r
 		b.settle(o)

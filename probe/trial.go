@@ -147,6 +147,12 @@ func (t *trial) converse() {
 
 func (t *trial) setupFailed() {
 	if t.phase == phaseSetup {
+		if t.replies == 0 && t.flow.sent > 0 {
+			t.e.pressure.opened(false)
+		}
+		if t.phase == phaseOver { // by what that led to
+			return
+		}
 		t.finish(results.Inconclusive, results.ReasonSetupLost)
 	}
 }
@@ -221,6 +227,9 @@ func (t *trial) greeted(r wire.HelloReply) {
 		return
 	}
 	t.external = r.Mapped
+	if t.replies == 0 {
+		t.e.pressure.opened(true)
+	}
 	if t.replies++; t.replies == 1 || sent < t.answered {
 		t.answered = sent
 	}

@@ -173,6 +173,7 @@ const (
 	ReasonStray            Reason = "stray packet"           // a packet of somebody else came in during the silence, and may have refreshed the mapping
 	ReasonReused           Reason = "external port reused"   // another flow had the same external address a short time ago, and may have left its state on the path
 	ReasonUnwitnessed      Reason = "no witness"             // no flow that lived covers the silence, so the NAT may have lost its state
+	ReasonPressure         Reason = "table pressure"         // the NAT had no room for more flows, and may have dropped idle ones
 	ReasonSocket           Reason = "socket failed"          // this machine could not send
 )
 
