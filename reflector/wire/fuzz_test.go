@@ -43,7 +43,7 @@ func FuzzParseReply(f *testing.F) {
 	for _, r := range sampleReplies() {
 		f.Add(encodeReply(r))
 	}
-	f.Add(EncodeUnknown(id4, []uint16{3}))
+	f.Add(PlainError{ID: id4, Code: CodeUnknownAttribute, Unknown: []uint16{3}}.Encode())
 	f.Add(vector(f, rfc5769IPv4))
 	f.Add(vector(f, rfc5769IPv6))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -74,12 +74,6 @@ func (Query) isRequest()   {}
 // QueryReply, Refusal, Burst or Beacon.
 type Reply interface{ isReply() }
 
-// BindingReply answers a plain Binding request.
-type BindingReply struct {
-	ID     ID
-	Mapped netip.AddrPort // XOR-MAPPED-ADDRESS
-}
-
 // HelloReply answers a Hello.
 type HelloReply struct {
 	ID     ID

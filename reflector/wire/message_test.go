@@ -64,13 +64,14 @@ func sampleReplies() map[string]Reply {
 		}},
 	}
 	return map[string]Reply{
-		"binding":      BindingReply{ID: id4, Mapped: from4},
-		"binding IPv6": BindingReply{ID: id4, Mapped: from6},
-		"hello":        HelloReply{ID: id4, Mapped: from4, Token: sampleToken, Boot: sampleBoot, Limits: sampleLimits},
-		"hello IPv6":   HelloReply{ID: id4, Mapped: from6, Token: sampleToken, Boot: sampleBoot},
-		"check":        CheckReply{ID: id4, Mapped: from4, Boot: sampleBoot},
-		"check IPv6":   CheckReply{ID: id4, Mapped: from6, Boot: sampleBoot},
-		"query":        QueryReply{ID: id4, Mapped: from4, Token: sampleToken, Boot: sampleBoot, Seq: 7, Received: 6},
+		"binding":                  BindingReply{ID: id4, Mapped: from4},
+		"binding IPv6":             BindingReply{ID: id4, Mapped: from6},
+		"binding of two addresses": BindingReply{ID: id4, Mapped: from4, Origin: from4, Other: from6},
+		"hello":                    HelloReply{ID: id4, Mapped: from4, Token: sampleToken, Boot: sampleBoot, Limits: sampleLimits},
+		"hello IPv6":               HelloReply{ID: id4, Mapped: from6, Token: sampleToken, Boot: sampleBoot},
+		"check":                    CheckReply{ID: id4, Mapped: from4, Boot: sampleBoot},
+		"check IPv6":               CheckReply{ID: id4, Mapped: from6, Boot: sampleBoot},
+		"query":                    QueryReply{ID: id4, Mapped: from4, Token: sampleToken, Boot: sampleBoot, Seq: 7, Received: 6},
 		"query with receipts": QueryReply{
 			ID: id4, Mapped: from6, Token: sampleToken, Boot: sampleBoot, Seq: 1<<32 - 1, Received: 1<<32 - 1, Receipts: receipts,
 		},
@@ -293,7 +294,7 @@ func TestUnknownAttributes(t *testing.T) {
 		})
 	}
 
-	m := stun.Message{Raw: EncodeUnknown(id4, []uint16{1, 2, 3, 4, 5})}
+	m := stun.Message{Raw: PlainError{ID: id4, Code: CodeUnknownAttribute, Unknown: []uint16{1, 2, 3, 4, 5}}.Encode()}
 	if err := m.Decode(); err != nil {
 		t.Fatal(err)
 	}

@@ -10,13 +10,6 @@ import (
 )
 
 // Encode returns the datagram.
-func (r BindingReply) Encode() []byte {
-	m := begin(stun.ClassSuccessResponse, r.ID)
-	addMapped(m, r.Mapped)
-	return m.Raw
-}
-
-// Encode returns the datagram.
 func (r HelloReply) Encode() []byte {
 	m := begin(stun.ClassSuccessResponse, r.ID)
 	addKind(m, KindHello)
@@ -92,23 +85,6 @@ func (r Refusal) Encode() []byte {
 	}
 	return m.Raw
 }
-
-// EncodeUnknown returns the 420 response that lists the attributes that the
-// server does not know (RFC 8489 section 14.9).
-func EncodeUnknown(id ID, unknown []uint16) []byte {
-	m := begin(stun.ClassErrorResponse, id)
-	e := stun.ErrorCodeAttribute{Code: stun.ErrorCode(CodeUnknownAttribute), Reason: []byte(CodeUnknownAttribute.reason())}
-	_ = e.AddTo(m)
-	var list stun.UnknownAttributes
-	for _, a := range unknown[:min(len(unknown), maxUnknown)] {
-		list = append(list, stun.AttrType(a))
-	}
-	_ = list.AddTo(m)
-	return m.Raw
-}
-
-// maxUnknown bounds a 420 response, to 48 bytes of payload.
-const maxUnknown = 4
 
 func (c Code) reason() string {
 	switch c {
@@ -257,7 +233,9 @@ func parseSuccess(m *stun.Message) (Reply, error) {
 	case KindQuery:
 		return parseQueryReply(m, QueryReply{ID: m.TransactionID, Mapped: ap})
 	case KindNone:
-		return BindingReply{ID: m.TransactionID, Mapped: ap}, nil
+		return BindingReply{
+			ID: m.TransactionID, Mapped: ap, Origin: address(m, attrResponseOrigin), Other: address(m, attrOtherAddress),
+		}, nil
 	default: // orders are never answered with success
 		return nil, malformed(attrMessage, 4)
 	}
