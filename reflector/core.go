@@ -5,18 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"math"
-	"net"
-	"net/netip"
 	"time"
 
 	"github.com/natprobe/natprobe/reflector/wire"
 )
 
-// plainRatio bounds the answer to a plain STUN request, in IP bytes out for IP
-// bytes in. RFC 8489's own Binding response over IPv6 needs 1.35.
-const plainRatio = 2.5
-
-// core holds every rule of the reflector and no socket. It is told what arrived
+// core holds every rule for natprobe messages and no socket. It is told what arrived
 // and when, and says what to send. It is not safe for concurrent use. Times are
 // monotonic; sockets that wait for each other may tell them slightly out of order.
 type core struct {
@@ -28,7 +22,6 @@ type core struct {
 	start     time.Time // its monotonic reading is the zero of all durations here
 
 	natprobe *meter // packets of natprobe messages, by address
-	plain    *meter // plain STUN requests, by network
 	slots    *slots
 	sessions sessions
 	pending  map[group]int // orders due, by address and by network
@@ -38,10 +31,6 @@ type core struct {
 
 func newCore(cfg Config, minter *wire.Minter, now time.Time) *core {
 	limits := cfg.Limits.withDefaults()
-	plain := limits.PPS
-	if plain != Unlimited {
-		plain *= plainShare
-	}
 	return &core{
 		limits:    limits,
 		advertise: limits.advertised(cfg.EgressGap),
@@ -50,7 +39,6 @@ func newCore(cfg Config, minter *wire.Minter, now time.Time) *core {
 		logger:    cfg.Logger,
 		start:     now,
 		natprobe:  newMeter(limits.PPS),
-		plain:     newMeter(plain),
 		slots:     newSlots(),
 		sessions:  newSessions(),
 		pending:   make(map[group]int),
@@ -58,31 +46,18 @@ func newCore(cfg Config, minter *wire.Minter, now time.Time) *core {
 	}
 }
 
-// port is a socket as the core knows it: something to name in what it returns.
-// The core neither reads nor writes.
-type port struct {
-	conn net.PacketConn
-	due  schedule // of the orders that arrived here
-	shut bool
-}
-
-// arrival is a datagram that a socket received.
+// arrival is a natprobe message that a port received.
 type arrival struct {
+	way
 	port *port
-	addr net.Addr // as the socket names the sender, to be given back to it
-	from netip.AddrPort
 	size int // IP bytes
 }
 
-// handle takes a datagram and returns the one to send back at once, or nil.
-func (c *core) handle(now time.Time, p *port, addr net.Addr, from netip.AddrPort, payload []byte) []byte {
+// handle takes a natprobe message and returns the one to send back at once, or
+// nil.
+func (c *core) handle(now time.Time, p *port, from way, payload []byte) []byte {
 	c.expire(now)
-	c.stats.Received++
-	a := arrival{port: p, addr: addr, from: from, size: wire.IPBytes(from.Addr(), len(payload))}
-	if !answerable(from) {
-		c.stats.Foreign++
-		return nil
-	}
+	a := arrival{way: from, port: p, size: wire.IPBytes(from.peer.Addr(), len(payload))}
 	r, err := wire.ParseRequest(payload)
 	switch {
 	case errors.Is(err, wire.ErrMalformed):
@@ -91,12 +66,8 @@ func (c *core) handle(now time.Time, p *port, addr net.Addr, from netip.AddrPort
 		c.stats.Foreign++
 		return nil
 	}
-	plain, isPlain := r.(wire.Binding)
-	if isPlain && err == nil {
-		return c.binding(now, a, plain)
-	}
 	id, kind := identify(r)
-	if !c.natprobe.allow(address(from.Addr()), c.since(now)) {
+	if !c.natprobe.allow(address(from.peer.Addr()), c.since(now)) {
 		return c.refuse(a, wire.Refusal{
 			ID: id, Kind: kind, Code: wire.CodeQuota, Limit: wire.LimitRate, Value: limitValue(c.limits.PPS),
 		})
@@ -110,9 +81,12 @@ func (c *core) handle(now time.Time, p *port, addr net.Addr, from netip.AddrPort
 		return c.query(now, a, r)
 	case wire.Order:
 		return c.order(now, a, r)
-	default: // what ParseRequest could only give a name
-		return c.refuse(a, wire.Refusal{ID: id, Code: wire.CodeBadRequest})
+	case wire.Binding:
+		if err == nil { // a comprehension-required attribute that is unknown
+			return c.unknown(a, r)
+		}
 	}
+	return c.refuse(a, wire.Refusal{ID: id, Code: wire.CodeBadRequest}) // what could only be given a name
 }
 
 // since returns a moment as a monotonic duration.
@@ -135,18 +109,12 @@ func identify(r wire.Request) (wire.ID, wire.Kind) {
 	}
 }
 
-func (c *core) binding(now time.Time, a arrival, r wire.Binding) []byte {
-	c.stats.Plain++
-	if !c.plain.allow(network(a.from.Addr()), c.since(now)) {
-		c.stats.Silent++
-		return nil
-	}
-	reply := wire.BindingReply{ID: r.ID, Mapped: a.from}.Encode()
-	if len(r.Unknown) > 0 {
-		reply = wire.EncodeUnknown(r.ID, r.Unknown)
-		c.stats.Refused[wire.CodeUnknownAttribute]++
-	}
-	if float64(wire.IPBytes(a.from.Addr(), len(reply))) > plainRatio*float64(a.size) {
+// unknown answers a natprobe message with attributes that it must understand and
+// doesn't. It is paid for as any refusal.
+func (c *core) unknown(a arrival, r wire.Binding) []byte {
+	c.stats.Refused[wire.CodeUnknownAttribute]++
+	reply := wire.PlainError{ID: r.ID, Code: wire.CodeUnknownAttribute, Unknown: r.Unknown}.Encode()
+	if wire.IPBytes(a.peer.Addr(), len(reply)) > a.size {
 		c.stats.Silent++
 		return nil
 	}
@@ -156,19 +124,19 @@ func (c *core) binding(now time.Time, a arrival, r wire.Binding) []byte {
 func (c *core) hello(now time.Time, a arrival, r wire.Hello) []byte {
 	c.stats.Hellos++
 	return c.answer(a, r.ID, wire.KindHello, wire.HelloReply{
-		ID: r.ID, Mapped: a.from, Token: c.minter.Mint(a.from.Addr(), now), Boot: c.boot, Limits: c.advertise,
+		ID: r.ID, Mapped: a.peer, Token: c.minter.Mint(a.peer.Addr(), now), Boot: c.boot, Limits: c.advertise,
 	}.Encode())
 }
 
 func (c *core) check(a arrival, r wire.Check) []byte {
 	c.stats.Checks++
-	return c.answer(a, r.ID, wire.KindCheck, wire.CheckReply{ID: r.ID, Mapped: a.from, Boot: c.boot}.Encode())
+	return c.answer(a, r.ID, wire.KindCheck, wire.CheckReply{ID: r.ID, Mapped: a.peer, Boot: c.boot}.Encode())
 }
 
 // answer returns a reply that its request has paid for, else the refusal that
 // says what would pay.
 func (c *core) answer(a arrival, id wire.ID, kind wire.Kind, reply []byte) []byte {
-	if wire.IPBytes(a.from.Addr(), len(reply)) <= a.size {
+	if wire.IPBytes(a.peer.Addr(), len(reply)) <= a.size {
 		return reply
 	}
 	return c.unpaid(a, id, kind, len(reply))
@@ -193,10 +161,10 @@ func (c *core) refuse(a arrival, r wire.Refusal) []byte {
 		c.stats.RefusedLimit[r.Limit]++
 	}
 	if c.logger.Enabled(context.Background(), slog.LevelDebug) {
-		c.logger.Debug("refused", "code", int(r.Code), "limit", r.Limit.String(), "prefix", masked(a.from.Addr()).String())
+		c.logger.Debug("refused", "code", int(r.Code), "limit", r.Limit.String(), "prefix", masked(a.peer.Addr()).String())
 	}
 	for range 2 {
-		if reply := r.Encode(); wire.IPBytes(a.from.Addr(), len(reply)) <= a.size {
+		if reply := r.Encode(); wire.IPBytes(a.peer.Addr(), len(reply)) <= a.size {
 			return reply
 		}
 		r.Token = wire.Token{}

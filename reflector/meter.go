@@ -2,6 +2,7 @@ package reflector
 
 import (
 	"hash/maphash"
+	"sync/atomic"
 	"time"
 )
 
@@ -9,7 +10,8 @@ import (
 // 1 in 65,536, and not for longer than the process lives.
 const meterCells = 1 << 16
 
-// meter limits the rate of many groups in constant memory. Each cell holds a
+// meter limits the rate of many groups in constant memory. It is safe for
+// concurrent use. Each cell holds a
 // virtual clock that a packet advances by the rate's interval and that may run
 // ahead of time by a second's worth: a token bucket in eight bytes. Where two
 // groups meet in a cell they share its rate; nothing an attacker sends can push
@@ -17,7 +19,7 @@ const meterCells = 1 << 16
 type meter struct {
 	interval time.Duration // between packets at the limit; 0: no limit
 	seed     maphash.Seed
-	cells    []time.Duration
+	cells    []atomic.Int64 // monotonic times in nanoseconds
 }
 
 // meterBurst is how much of the rate may come at once.
@@ -31,7 +33,7 @@ func newMeter(rate int) *meter {
 	return &meter{
 		interval: time.Second / time.Duration(rate),
 		seed:     maphash.MakeSeed(),
-		cells:    make([]time.Duration, meterCells),
+		cells:    make([]atomic.Int64, meterCells),
 	}
 }
 
@@ -42,10 +44,14 @@ func (m *meter) allow(g group, now time.Duration) bool {
 		return true
 	}
 	cell := &m.cells[maphash.Comparable(m.seed, g)%meterCells]
-	clock := max(*cell, now)
-	if clock-now > meterBurst-m.interval {
-		return false
+	for {
+		before := cell.Load()
+		clock := max(time.Duration(before), now)
+		if clock-now > meterBurst-m.interval {
+			return false
+		}
+		if cell.CompareAndSwap(before, int64(clock+m.interval)) {
+			return true
+		}
 	}
-	*cell = clock + m.interval
-	return true
 }

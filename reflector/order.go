@@ -1,7 +1,6 @@
 package reflector
 
 import (
-	"net"
 	"net/netip"
 	"time"
 
@@ -17,8 +16,7 @@ type order struct {
 	id         wire.ID
 	session    *session
 	port       *port
-	addr       net.Addr // as the port names the order's source
-	from       netip.AddrPort
+	from       way
 	beacons    netip.Addr // where its beacons' slots were taken
 	arrived    time.Duration
 	delay      time.Duration
@@ -45,7 +43,7 @@ func (o *order) receipt(id wire.ID) wire.Receipt {
 	if o == nil {
 		return wire.Receipt{ID: id}
 	}
-	r := wire.Receipt{ID: id, State: wire.StatePending, Duplicated: o.duplicated, From: o.from}
+	r := wire.Receipt{ID: id, State: wire.StatePending, Duplicated: o.duplicated, From: o.from.peer}
 	if o.next == o.copies {
 		r.State, r.Gaps = wire.StateSent, o.gaps
 	}
@@ -65,20 +63,20 @@ func (c *core) order(now time.Time, a arrival, w wire.Order) []byte {
 	}
 	refusal, ok := c.admitOrder(now, a, s, w)
 	if !ok {
-		refusal.ID, refusal.Kind, refusal.Token = w.ID, wire.KindOrder, c.minter.Mint(a.from.Addr(), now)
+		refusal.ID, refusal.Kind, refusal.Token = w.ID, wire.KindOrder, c.minter.Mint(a.peer.Addr(), now)
 		return c.refuse(a, refusal)
 	}
 	at := c.since(now)
 	o := &order{
-		id: w.ID, session: s, port: a.port, addr: a.addr, from: a.from, beacons: s.control.Addr(),
+		id: w.ID, session: s, port: a.port, from: a.way, beacons: s.control.peer.Addr(),
 		arrived: at, delay: w.Delay, spread: w.Spread, copies: w.Copies,
 	}
 	s.orders[w.ID] = o
-	s.earn(a.size - burstBytes(a.from.Addr(), w.Copies))
+	s.earn(a.size - burstBytes(a.peer.Addr(), w.Copies))
 	c.sessions.touch(s, at)
 	c.stats.Accepted++
-	c.pending[address(a.from.Addr())]++
-	c.pending[network(a.from.Addr())]++
+	c.pending[address(a.peer.Addr())]++
+	c.pending[network(a.peer.Addr())]++
 	if o.copies == 0 { // its receipt is all it asked for, and is bounded like an order
 		o.due = at
 		c.done = append(c.done, o)
@@ -97,7 +95,7 @@ func burstBytes(addr netip.Addr, copies int) int { return copies * wire.IPBytes(
 // admitOrder applies the rules to a new order. Where it says yes, the slots of
 // the order's departures are taken.
 func (c *core) admitOrder(now time.Time, a arrival, s *session, w wire.Order) (wire.Refusal, bool) {
-	addr := a.from.Addr()
+	addr := a.peer.Addr()
 	if s == nil {
 		return wire.Refusal{Code: wire.CodeUnknownSession}, false
 	}
@@ -122,7 +120,7 @@ func (c *core) admitOrder(now time.Time, a arrival, s *session, w wire.Order) (w
 	case c.stats.Pending+len(c.done) >= l.Orders:
 		return no(wire.CodeCapacity, wire.LimitMemory, l.Orders)
 	}
-	if full, ok := c.slots.reserve(c.claims(c.since(now), addr, s.control.Addr(), w)); !ok {
+	if full, ok := c.slots.reserve(c.claims(c.since(now), addr, s.control.peer.Addr(), w)); !ok {
 		return no(wire.CodeQuota, wire.LimitSlot, full.limit)
 	}
 	return wire.Refusal{}, true
@@ -164,7 +162,7 @@ func (c *core) expireOrders(now time.Duration) {
 		o := c.done[n]
 		delete(o.session.orders, o.id)
 		if o.copies == 0 {
-			release(c.pending, o.from.Addr())
+			release(c.pending, o.from.peer.Addr())
 		}
 		c.done[n] = nil
 	}

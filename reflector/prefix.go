@@ -1,28 +1,36 @@
 package reflector
 
 import (
+	"encoding/binary"
 	"net/netip"
-
-	"github.com/natprobe/natprobe/reflector/wire"
 )
 
 // group is whom a limit counts: an address (IPv4, or IPv6 /64, which a token
 // proves as one) or a network (IPv4 /24, or IPv6 /48).
 type group struct {
-	prefix [16]byte
+	prefix uint64 // the leading bits, to the right
+	v4     bool
 	wide   bool
 }
 
 // address returns the group of one address.
-func address(addr netip.Addr) group { return group{prefix: wire.Prefix(addr)} }
+func address(addr netip.Addr) group {
+	if addr = addr.Unmap(); addr.Is4() {
+		b := addr.As4()
+		return group{prefix: uint64(binary.BigEndian.Uint32(b[:])), v4: true}
+	}
+	b := addr.As16()
+	return group{prefix: binary.BigEndian.Uint64(b[:])}
+}
 
 // network returns the group of an address's /24 or /48.
 func network(addr netip.Addr) group {
-	g := group{prefix: wire.Prefix(addr), wide: true}
-	if addr.Unmap().Is4() {
-		g.prefix[15] = 0
+	g := address(addr)
+	g.wide = true
+	if g.v4 {
+		g.prefix >>= 8
 	} else {
-		clear(g.prefix[6:])
+		g.prefix >>= 16
 	}
 	return g
 }

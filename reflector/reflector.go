@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -19,9 +18,12 @@ import (
 type Reflector struct {
 	logger *slog.Logger
 
-	mu   sync.Mutex
-	core *core
-	wake map[*port]chan struct{} // tells a socket's departures that one became due earlier
+	start      time.Time // its monotonic reading is the zero of all durations here
+	plainMeter *meter    // plain STUN requests, by network
+
+	mu    sync.Mutex
+	core  *core
+	ports map[*port]struct{} // that are served
 }
 
 // New returns a Reflector with a boot id of its own. It starts nothing.
@@ -40,18 +42,30 @@ func New(cfg Config) (*Reflector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reflector: %w", err)
 	}
-	return &Reflector{
+	now := time.Now()
+	r := &Reflector{
 		logger: cfg.Logger,
-		core:   newCore(cfg, minter, time.Now()),
-		wake:   make(map[*port]chan struct{}),
-	}, nil
+		start:  now,
+		core:   newCore(cfg, minter, now),
+		ports:  make(map[*port]struct{}),
+	}
+	plain := r.core.limits.PPS
+	if plain != Unlimited {
+		plain *= plainShare
+	}
+	r.plainMeter = newMeter(plain)
+	return r, nil
 }
 
 // Stats returns a snapshot of the counters.
 func (r *Reflector) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.core.snapshot()
+	s := r.core.snapshot(time.Now())
+	for p := range r.ports {
+		p.tally.addTo(&s)
+	}
+	return s
 }
 
 // Serve answers what arrives at conn until ctx is done, and returns nil then;
@@ -64,17 +78,41 @@ func (r *Reflector) Stats() Stats {
 // *net.UDPAddr does, and must obey SetReadDeadline, or be closed when ctx is
 // done.
 func (r *Reflector) Serve(ctx context.Context, conn net.PacketConn) error {
-	p := &port{conn: conn, due: &heapSchedule{}}
-	wake := make(chan struct{}, 1)
+	return r.serve(ctx, []*port{newPort(conn)})
+}
+
+// serve serves ports until ctx is done, or one can't be read any more: then the
+// others end too.
+func (r *Reflector) serve(ctx context.Context, ports []*port) error {
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	errs := make([]error, len(ports))
+	var all sync.WaitGroup
+	for i, p := range ports {
+		all.Go(func() {
+			errs[i] = r.servePort(serving, p)
+			stop()
+		})
+	}
+	all.Wait()
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // a socket that was closed along with ctx is no failure
+	}
+	return errors.Join(errs...)
+}
+
+// servePort returns an error where p can't be read any more before ctx is done.
+func (r *Reflector) servePort(ctx context.Context, p *port) error {
+	conn := p.conn
 	r.mu.Lock()
-	r.wake[p] = wake
+	r.ports[p] = struct{}{}
 	r.mu.Unlock()
 	r.logger.Info("serving", "address", conn.LocalAddr().String())
 
 	serving, stop := context.WithCancel(ctx)
 	var departures sync.WaitGroup
 	departures.Go(func() {
-		r.departures(serving, p, wake)
+		r.departures(serving, p)
 		_ = conn.SetReadDeadline(time.Unix(1, 0)) // lets the reader go
 	})
 	err := r.read(serving, p)
@@ -83,12 +121,13 @@ func (r *Reflector) Serve(ctx context.Context, conn net.PacketConn) error {
 	_ = conn.SetReadDeadline(time.Time{})
 
 	r.mu.Lock()
-	delete(r.wake, p)
+	delete(r.ports, p)
 	dropped := r.core.shut(time.Now(), p)
+	p.tally.addTo(&r.core.stats)
 	r.mu.Unlock()
 	r.logger.Info("stopped", "address", conn.LocalAddr().String(), "bursts_dropped", dropped)
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // a socket that was closed along with ctx is no failure
+		return nil //nolint:nilerr // as in serve
 	}
 	return fmt.Errorf("reflector: reading from %s: %w", conn.LocalAddr(), err)
 }
@@ -99,15 +138,13 @@ const (
 	readFailures = 12
 	// readBackoff is the wait after the second failure; it doubles with each.
 	readBackoff = 5 * time.Millisecond
-	// readBuffer holds every UDP datagram: where it doesn't, Windows fails.
-	readBuffer = 64 << 10
 )
 
 // read answers datagrams until reading fails for good or ctx is done.
 func (r *Reflector) read(ctx context.Context, p *port) error {
-	buffer := make([]byte, readBuffer)
+	var a answers
 	for failures := 0; ; {
-		n, addr, err := p.conn.ReadFrom(buffer)
+		batch, err := p.transport.receive()
 		now := time.Now()
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -122,9 +159,7 @@ func (r *Reflector) read(ctx context.Context, p *port) error {
 			continue
 		}
 		failures = 0
-		if reply := r.handle(now, p, addr, buffer[:n]); reply != nil {
-			r.write(datagram{conn: p.conn, addr: addr, payload: reply})
-		}
+		r.handle(now, p, batch, &a)
 	}
 }
 
@@ -137,44 +172,58 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (r *Reflector) handle(now time.Time, p *port, addr net.Addr, payload []byte) []byte {
-	from := addrPort(addr)
+// handle answers a batch of datagrams.
+func (r *Reflector) handle(now time.Time, p *port, batch []packet, a *answers) {
+	a.reset()
+	at := now.Sub(r.start)
+	var q wire.Plain
+	for i := range batch {
+		in := &batch[i]
+		a.count.received++
+		a.count.bytesIn += uint64(wire.IPBytes(in.peer.Addr(), len(in.data))) //nolint:gosec // a datagram's size
+		form := wire.FormForeign
+		if answerable(in.peer) && !in.cut {
+			form = wire.ParsePlain(in.data, &q)
+		}
+		switch form {
+		case wire.FormPlain:
+			r.plain(at, p, in, &q, a)
+		case wire.FormNatprobe:
+			if reply := r.natprobe(now, p, in); reply != nil {
+				a.packets = append(a.packets, packet{way: in.way, data: reply})
+			}
+		case wire.FormForeign:
+			a.count.foreign++
+		}
+	}
+	p.tally.add(&a.count)
+	p.deliver(a.packets)
+}
+
+// natprobe hands a natprobe message to the core, and returns the answer.
+func (r *Reflector) natprobe(now time.Time, p *port, in *packet) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before, had := p.due.next()
-	reply := r.core.handle(now, p, addr, from, payload)
+	reply := r.core.handle(now, p, in.way, in.data)
 	if after, has := p.due.next(); has && (!had || after < before) {
 		select {
-		case r.wake[p] <- struct{}{}:
+		case p.wake <- struct{}{}:
 		default:
 		}
 	}
 	return reply
 }
 
-// addrPort returns the address of a datagram's sender; invalid for what is no
-// UDP address.
-func addrPort(addr net.Addr) netip.AddrPort {
-	var ap netip.AddrPort
-	switch addr := addr.(type) {
-	case interface{ AddrPort() netip.AddrPort }:
-		ap = addr.AddrPort()
-	case nil:
-	default:
-		ap, _ = netip.ParseAddrPort(addr.String()) // invalid is what is left of an error
-	}
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-}
-
 // departures sends what is due at p until ctx is done.
-func (r *Reflector) departures(ctx context.Context, p *port, wake <-chan struct{}) {
+func (r *Reflector) departures(ctx context.Context, p *port) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-wake:
+		case <-p.wake:
 		case <-timer.C:
 		}
 		for more := true; more && ctx.Err() == nil; {
@@ -195,15 +244,16 @@ func (r *Reflector) departOne(p *port) bool {
 		return false
 	}
 	now := time.Now() // as late as can be: the prober takes the gap as measured
-	packet, gap := d.encode(r.core, now)
-	if _, err := packet.conn.WriteTo(packet.payload, packet.addr); err != nil {
+	out, gap := d.encode(r.core, now)
+	p.send(out[:])
+	if out[0].failed {
 		gap = wire.NotSent
 	}
 	r.mu.Lock()
-	beacon, ok := r.core.departed(now, d, gap)
+	beacon, via, ok := r.core.departed(now, d, gap)
 	r.mu.Unlock()
 	if ok {
-		r.write(beacon)
+		via.deliver(beacon[:])
 	}
 	return true
 }
@@ -213,14 +263,4 @@ func (r *Reflector) untilNext(p *port) (time.Duration, bool) {
 	defer r.mu.Unlock()
 	due, ok := p.due.next()
 	return due - r.core.since(time.Now()), ok
-}
-
-// write sends an answer or a beacon. Where that fails the prober hears nothing,
-// as if the network had lost it.
-func (r *Reflector) write(d datagram) {
-	if _, err := d.conn.WriteTo(d.payload, d.addr); err != nil {
-		r.mu.Lock()
-		r.core.stats.WriteErrors++
-		r.mu.Unlock()
-	}
 }

@@ -26,32 +26,43 @@ type rig struct {
 // newRig serves a reflector until the test ends. It must run in a bubble.
 func newRig(t *testing.T, cfg Config, locals ...string) *rig {
 	t.Helper()
+	g := unservedRig(t, cfg, locals...)
+	for _, conn := range g.conns {
+		g.serve(func(ctx context.Context) error { return g.reflector.Serve(ctx, conn) })
+	}
+	return g
+}
+
+// unservedRig is a rig whose sockets nobody serves yet.
+func unservedRig(t *testing.T, cfg Config, locals ...string) *rig {
+	t.Helper()
 	reflector, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := &rig{t: t, reflector: reflector, captured: make([][]memPacket, len(locals))}
-	ctx, stop := context.WithCancel(t.Context())
-	var serving sync.WaitGroup
 	for i, local := range locals {
-		conn := newMemConn(local, func(p memPacket) {
+		g.conns = append(g.conns, newMemConn(local, func(p memPacket) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			g.captured[i] = append(g.captured[i], p)
-		})
-		g.conns = append(g.conns, conn)
-		serving.Go(func() {
-			if err := reflector.Serve(ctx, conn); err != nil {
-				t.Errorf("Serve: %v", err)
-			}
-		})
+		}))
 	}
-	t.Cleanup(func() {
+	return g
+}
+
+// serve runs what serves sockets until the test ends.
+func (g *rig) serve(run func(context.Context) error) {
+	ctx, stop := context.WithCancel(g.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	g.t.Cleanup(func() {
 		stop()
-		serving.Wait()
+		if err := <-done; err != nil {
+			g.t.Errorf("Serve: %v", err)
+		}
 	})
 	synctest.Wait()
-	return g
 }
 
 // take returns what socket i sent since it was last asked.

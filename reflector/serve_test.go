@@ -331,12 +331,12 @@ func TestStall(t *testing.T) {
 		c := g.client(0, home)
 		o := c.order(0, 2)
 		o.Delay, o.Spread = 10*time.Second, time.Second
-		p := &port{conn: g.conns[0], due: &heapSchedule{}}
+		p := newPort(g.conns[0])
 		now := time.Now()
 		g.reflector.mu.Lock()
 		defer g.reflector.mu.Unlock()
 		core := g.reflector.core
-		if reply := core.handle(now, p, net.UDPAddrFromAddrPort(flow), flow, o.Encode()); reply != nil {
+		if reply := core.handle(now, p, way{peer: flow}, o.Encode()); reply != nil {
 			t.Fatalf("order answered with %#v", parse(t, reply))
 		}
 		late := now.Add(11*time.Second + maxLateness)

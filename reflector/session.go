@@ -2,7 +2,6 @@ package reflector
 
 import (
 	"container/list"
-	"net"
 	"net/netip"
 	"time"
 
@@ -22,9 +21,8 @@ const (
 // session is the control flow of one measurement.
 type session struct {
 	id      wire.SessionID
-	port    *port    // where its newest query arrived, and from where
-	addr    net.Addr // as the port names it
-	control netip.AddrPort
+	port    *port // where its newest query arrived, and from where
+	control way
 	owner   netip.Addr // whose limit it counts against
 	credit  int        // IP bytes paid and not yet used
 	queries window
@@ -92,35 +90,35 @@ func release(counts map[group]int, addr netip.Addr) {
 // query answers a session's query, and makes or moves the session.
 func (c *core) query(now time.Time, a arrival, q wire.Query) []byte {
 	c.stats.Queries++
-	fresh := c.minter.Mint(a.from.Addr(), now)
-	if !c.minter.Verify(a.from.Addr(), q.Token, now) {
+	fresh := c.minter.Mint(a.peer.Addr(), now)
+	if !c.minter.Verify(a.peer.Addr(), q.Token, now) {
 		return c.refuse(a, wire.Refusal{ID: q.ID, Kind: wire.KindQuery, Code: wire.CodeStaleToken, Token: fresh})
 	}
-	needed := wire.QueryReplySize(a.from.Addr(), len(q.Orders))
-	if wire.IPBytes(a.from.Addr(), needed) > a.size {
+	needed := wire.QueryReplySize(a.peer.Addr(), len(q.Orders))
+	if wire.IPBytes(a.peer.Addr(), needed) > a.size {
 		return c.unpaid(a, q.ID, wire.KindQuery, needed)
 	}
 	s := c.sessions.byID[q.Session]
 	if s == nil {
-		if refusal, ok := c.admitSession(a.from.Addr()); !ok {
+		if refusal, ok := c.admitSession(a.peer.Addr()); !ok {
 			refusal.ID, refusal.Kind, refusal.Token = q.ID, wire.KindQuery, fresh
 			return c.refuse(a, refusal)
 		}
-		s = &session{id: q.Session, owner: a.from.Addr(), orders: make(map[wire.ID]*order)}
+		s = &session{id: q.Session, owner: a.peer.Addr(), orders: make(map[wire.ID]*order)}
 		c.sessions.add(s)
 	}
 	c.sessions.touch(s, c.since(now))
 	if s.queries.note(q.Seq) { // an older query that was overtaken doesn't move the flow back
-		s.port, s.addr, s.control = a.port, a.addr, a.from
+		s.port, s.control = a.port, a.way
 	}
 	reply := wire.QueryReply{
-		ID: q.ID, Mapped: a.from, Token: fresh, Boot: c.boot, Seq: q.Seq, Received: s.queries.received,
+		ID: q.ID, Mapped: a.peer, Token: fresh, Boot: c.boot, Seq: q.Seq, Received: s.queries.received,
 	}
 	for _, id := range q.Orders {
 		reply.Receipts = append(reply.Receipts, s.orders[id].receipt(id))
 	}
 	datagram := reply.Encode()
-	s.earn(a.size - wire.IPBytes(a.from.Addr(), len(datagram)))
+	s.earn(a.size - wire.IPBytes(a.peer.Addr(), len(datagram)))
 	return datagram
 }
 

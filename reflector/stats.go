@@ -2,6 +2,7 @@ package reflector
 
 import (
 	"maps"
+	"time"
 
 	"github.com/natprobe/natprobe/reflector/wire"
 )
@@ -32,6 +33,11 @@ type Stats struct {
 	BeaconsUnpaid uint64 // left out: no credit, no slot or no control flow
 	WriteErrors   uint64 // answers and beacons that the socket refused
 
+	// All that passed, in packets and in IP bytes, headers counted.
+	PacketsOut uint64
+	BytesIn    uint64
+	BytesOut   uint64
+
 	// What it holds now.
 	Sessions   int
 	Pending    int // orders whose burst is due
@@ -39,7 +45,8 @@ type Stats struct {
 }
 
 // snapshot returns the counters with what the core holds now.
-func (c *core) snapshot() Stats {
+func (c *core) snapshot(now time.Time) Stats {
+	c.expire(now)
 	s := c.stats
 	s.Refused, s.RefusedLimit = maps.Clone(s.Refused), maps.Clone(s.RefusedLimit)
 	s.Sessions, s.Remembered = len(c.sessions.byID), len(c.done)

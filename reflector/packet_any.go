@@ -1,0 +1,5 @@
+package reflector
+
+import "net"
+
+func newTransport(conn net.PacketConn) transport { return newAnyConn(conn) }

@@ -1,0 +1,106 @@
+package reflector
+
+import (
+	"net"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/natprobe/natprobe/reflector/wire"
+)
+
+// port is a socket that is served. The core names it in what it returns, and
+// neither reads nor writes.
+type port struct {
+	conn      net.PacketConn
+	transport transport
+	due       schedule // of the orders that arrived here
+	wake      chan struct{}
+	shut      bool
+
+	public     netip.AddrPort // as clients see it; invalid: unknown
+	alternates [4]*port       // by Change, where RFC 5780 is served; itself is the first
+	tally      tally
+}
+
+func newPort(conn net.PacketConn) *port {
+	return &port{conn: conn, transport: newTransport(conn), due: &heapSchedule{}, wake: make(chan struct{}, 1)}
+}
+
+// discovers says whether the port is one of an RFC 5780 server's.
+func (p *port) discovers() bool { return p.alternates[0] != nil }
+
+// answerFrom returns the port that an answer leaves by.
+func (p *port) answerFrom(c wire.Change) *port {
+	if !p.discovers() {
+		return p
+	}
+	return p.alternates[c]
+}
+
+// tally counts what a port does with plain STUN, and the bytes of everything.
+// Its port's reader adds to it, without a lock, a batch at a time.
+type tally struct {
+	received, foreign, plain, silent atomic.Uint64
+	badRequest, unknownAttribute     atomic.Uint64
+	writeErrors                      atomic.Uint64
+	bytesIn, bytesOut, packetsOut    atomic.Uint64
+}
+
+// count is a batch's share of a tally.
+type count struct {
+	received, foreign, plain, silent uint64
+	badRequest, unknownAttribute     uint64
+	bytesIn                          uint64
+}
+
+func (t *tally) add(c *count) {
+	for _, n := range []struct {
+		to    *atomic.Uint64
+		value uint64
+	}{
+		{&t.received, c.received}, {&t.foreign, c.foreign}, {&t.plain, c.plain}, {&t.silent, c.silent},
+		{&t.badRequest, c.badRequest}, {&t.unknownAttribute, c.unknownAttribute}, {&t.bytesIn, c.bytesIn},
+	} {
+		if n.value != 0 {
+			n.to.Add(n.value)
+		}
+	}
+	*c = count{}
+}
+
+// addTo adds what was counted to a snapshot.
+func (t *tally) addTo(s *Stats) {
+	s.Received += t.received.Load()
+	s.Foreign += t.foreign.Load()
+	s.Plain += t.plain.Load()
+	s.Silent += t.silent.Load()
+	s.WriteErrors += t.writeErrors.Load()
+	s.BytesIn += t.bytesIn.Load()
+	s.BytesOut += t.bytesOut.Load()
+	s.PacketsOut += t.packetsOut.Load()
+	for code, n := range map[wire.Code]uint64{
+		wire.CodeBadRequest: t.badRequest.Load(), wire.CodeUnknownAttribute: t.unknownAttribute.Load(),
+	} {
+		if n != 0 {
+			s.Refused[code] += n
+		}
+	}
+}
+
+// send sends packets through p and counts them.
+func (p *port) send(packets []packet) {
+	if len(packets) == 0 {
+		return
+	}
+	p.transport.send(packets)
+	bytes, sent := uint64(0), uint64(0)
+	for i := range packets {
+		if packets[i].failed {
+			continue
+		}
+		sent++
+		bytes += uint64(wire.IPBytes(packets[i].peer.Addr(), len(packets[i].data))) //nolint:gosec // a datagram's size
+	}
+	p.tally.bytesOut.Add(bytes)
+	p.tally.packetsOut.Add(sent)
+}
