@@ -77,7 +77,7 @@ func (d Discovery) ports() ([]*port, error) {
 // same, and none may be a wildcard.
 func ListenDiscovery(ctx context.Context, primary, alternate netip.AddrPort, sockets int) (Discovery, error) {
 	var d Discovery
-	if err := pair(primary, alternate); err != nil {
+	if err := CheckPair(primary, alternate); err != nil {
 		return d, err
 	}
 	for a, addr := range []netip.Addr{primary.Addr(), alternate.Addr()} {
@@ -96,8 +96,8 @@ func ListenDiscovery(ctx context.Context, primary, alternate netip.AddrPort, soc
 	return d, nil
 }
 
-// pair says what is wrong with two addresses for RFC 5780.
-func pair(primary, alternate netip.AddrPort) error {
+// CheckPair says what is wrong with two addresses for ListenDiscovery.
+func CheckPair(primary, alternate netip.AddrPort) error {
 	switch p, a := primary.Addr().Unmap(), alternate.Addr().Unmap(); {
 	case p.IsUnspecified() || a.IsUnspecified():
 		return errors.New("a server with two addresses needs both named, as 192.0.2.1:3478")

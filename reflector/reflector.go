@@ -81,6 +81,16 @@ func (r *Reflector) Serve(ctx context.Context, conn net.PacketConn) error {
 	return r.serve(ctx, []*port{newPort(conn)})
 }
 
+// ServeShared is Serve for several sockets, as those of ListenShared. It ends
+// when one of them can't be read any more.
+func (r *Reflector) ServeShared(ctx context.Context, conns []net.PacketConn) error {
+	ports := make([]*port, 0, len(conns))
+	for _, conn := range conns {
+		ports = append(ports, newPort(conn))
+	}
+	return r.serve(ctx, ports)
+}
+
 // serve serves ports until ctx is done, or one can't be read any more: then the
 // others end too.
 func (r *Reflector) serve(ctx context.Context, ports []*port) error {

@@ -137,7 +137,7 @@ func TestProbeCommand(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := probeCommand(t.Context(), addr); got != want {
+		if got := probeCommand(t.Context(), listening{}, addr); got != want {
 			t.Errorf("probeCommand(%s) = %q, want %q", address, got, want)
 		}
 		text, _ := strings.CutPrefix(want, "natprobe measure --reflector ")

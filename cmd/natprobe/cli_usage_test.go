@@ -89,6 +89,17 @@ func TestCommandLines(t *testing.T) {
 		{"short secret", "reflector --secret-file " + short, "", exitUsage, []string{short, fmt.Sprintf("has %d bytes, at least %d", wire.MinSecret-1, wire.MinSecret)}},
 		{"no secret", "reflector --secret-file /nonexistent/secret", "", exitUsage, []string{"/nonexistent/secret"}},
 		{"negative limit", "reflector --limit-pps -1", "", exitUsage, []string{"--limit-pps -1"}},
+		{"alternate that is no address", "reflector --alternate somewhere", "", exitUsage, []string{`--alternate "somewhere"`, "IP:PORT"}},
+		{"alternate without primary", "reflector --alternate 192.0.2.2:3479", "", exitUsage, []string{"--alternate 192.0.2.2:3479", "--listen 192.0.2.1:3478"}},
+		{"alternate of another family", "reflector --listen [::1]:3478 --alternate 127.0.0.1:3479", "", exitUsage, []string{"same family"}},
+		{"one address for both roles", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.1:3479", "", exitUsage, []string{"must differ", "127.0.0.1"}},
+		{"one port for both roles", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.2:3478", "", exitUsage, []string{"port must differ", "3478"}},
+		{"two alternates", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.2:3479 --alternate 127.0.0.3:3479", "", exitUsage, []string{"one already"}},
+		{"pair and the same again", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.2:3479 --listen 127.0.0.1:3479", "", exitUsage, []string{"127.0.0.1:3479 is there twice"}},
+		{"alternate of others", "reflector --listen 127.0.0.1:13478 --alternate 192.0.2.1:13479", "", exitFailed, []string{"192.0.2.1:13479", "doesn't have that address"}},
+		{"advertised name", "reflector --advertise stun.example.org", "", exitUsage, []string{`--advertise "stun.example.org" is no address`}},
+		{"advertised once for two", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.2:3479 --advertise 192.0.2.1", "", exitUsage, []string{"--advertise is there 1 times", "takes two"}},
+		{"advertised twice for one", "reflector --advertise 192.0.2.1 --advertise 192.0.2.2", "", exitUsage, []string{"--advertise 192.0.2.2", "one public address"}},
 		{"log format", "reflector --log-format xml", "", exitUsage, []string{`"xml" is not text or json`}},
 	}
 	for _, tt := range tests {

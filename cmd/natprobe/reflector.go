@@ -11,7 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
-	"sync"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -23,6 +23,8 @@ import (
 // reflectorFlags are the flags of reflector.
 type reflectorFlags struct {
 	listen     []string
+	alternate  []string
+	advertise  []string
 	secretFile string
 	limitPPS   int
 	logFormat  string
@@ -41,6 +43,7 @@ The machine's own firewall must let the port in and out without state, or its
 timers are measured instead of the prober's NAT. Ctrl-C or SIGTERM ends it.`,
 		Example: `  natprobe reflector
   natprobe reflector --listen 192.0.2.1:3478 --listen '[2001:db8::1]:3478'
+  natprobe reflector --listen 192.0.2.1:3478 --alternate 192.0.2.2:3479
   natprobe reflector --secret-file /etc/natprobe/secret --log-format json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.reflector(cmd.Context(), f) },
@@ -48,6 +51,8 @@ timers are measured instead of the prober's NAT. Ctrl-C or SIGTERM ends it.`,
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringArrayVar(&f.listen, "listen", []string{":" + strconv.Itoa(defaultPort)}, "`IP:PORT` to listen on; repeatable. Without an IP: all, IPv4 and IPv6")
+	flags.StringArrayVar(&f.alternate, "alternate", nil, "second `IP:PORT`, both unlike those of --listen, for STUN clients that test NATs (RFC 5780); both addresses then have both ports; one for each family")
+	flags.StringArrayVar(&f.advertise, "advertise", nil, "public `IP` where this machine is behind a 1:1 NAT; with --alternate twice, in the order of the two")
 	flags.StringVar(&f.secretFile, "secret-file", "", fmt.Sprintf("`FILE` with the secret that tokens are made with, at least %d bytes (default: a random one)", wire.MinSecret))
 	flags.IntVar(&f.limitPPS, "limit-pps", reflector.DefaultPPS, "`PACKETS` a second from one address; 0 lifts the limit, for benches and labs only")
 	flags.StringVar(&f.logFormat, "log-format", "text", "`FORMAT`: text or json")
@@ -105,73 +110,71 @@ func (a *app) reflector(ctx context.Context, f reflectorFlags) error {
 	if err != nil {
 		return err
 	}
+	plan, err := f.listening()
+	if err != nil {
+		return err
+	}
 	r, err := reflector.New(cfg)
 	if err != nil {
 		return err
 	}
-	var conns []net.PacketConn
-	defer func() {
-		for _, conn := range conns {
-			_ = conn.Close() // nothing is buffered in a UDP socket
-		}
-	}()
-	for _, address := range f.listen {
-		conn, err := reflector.Listen(ctx, address)
-		if err != nil {
-			return listenError(address, err)
-		}
-		conns = append(conns, conn)
+	servers, err := plan.open(ctx, 1)
+	if err != nil {
+		return err
 	}
-	for _, conn := range conns {
-		command := probeCommand(ctx, conn.LocalAddr())
+	for _, s := range servers {
+		defer s.close()
+		a.announce(ctx, f, cfg.Logger, plan, s.conns)
+	}
+	if len(plan.pairs) == 0 {
+		const missing = "With one address, STUN clients' tests of how a NAT maps and filters (RFC 5780) are refused."
 		if f.logFormat == "json" {
-			cfg.Logger.Info("listening", "address", conn.LocalAddr().String(), "probe_command", command)
-			continue
+			cfg.Logger.Info("no alternate address", "missing", missing)
+		} else {
+			a.say("%s A second address serves them: --alternate IP:PORT\n", missing)
 		}
-		a.say("Listening on %s (UDP). To measure against it, run elsewhere:\n\n  %s\n", conn.LocalAddr(), command)
 	}
-	return serveAll(ctx, r, conns)
+	return serveAll(ctx, r, servers)
 }
 
-// serveAll serves every socket until ctx is done, or until one fails: then it
-// ends the others too and returns why.
-func serveAll(ctx context.Context, r *reflector.Reflector, conns []net.PacketConn) error {
-	serving, stop := context.WithCancel(ctx)
-	defer stop()
-	var all sync.WaitGroup
-	failures := make([]error, len(conns))
-	for i, conn := range conns {
-		all.Go(func() {
-			defer stop()
-			failures[i] = r.Serve(serving, conn)
-		})
+// announce says where the sockets of a server listen, and how to use them.
+func (a *app) announce(ctx context.Context, f reflectorFlags, logger *slog.Logger, plan listening, conns []net.PacketConn) {
+	command := probeCommand(ctx, plan, conns[0].LocalAddr())
+	var addresses []string
+	for _, conn := range conns {
+		addresses = append(addresses, conn.LocalAddr().String())
 	}
-	all.Wait()
-	return errors.Join(failures...)
+	if f.logFormat == "json" {
+		logger.Info("listening", "address", addresses[0], "also", addresses[1:], "probe_command", command)
+		return
+	}
+	a.say("Listening on %s (UDP). To measure against it, run elsewhere:\n\n  %s\n", strings.Join(addresses, ", "), command)
 }
 
 // listenError says what to do where a socket can't be had.
-func listenError(address string, err error) error {
+func listenError(flag, address string, err error) error {
 	var system *net.OpError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("--listen %s: another program uses that port; end it, or choose another port", address)
+		return fmt.Errorf("%s %s: another program uses that port; end it, or choose another port", flag, address)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("--listen %s: this machine doesn't have that address; leave it out to listen on all: --listen :%d", address, defaultPort)
+		return fmt.Errorf("%s %s: this machine doesn't have that address; its own are told by: ip address", flag, address)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("--listen %s: not allowed; ports below 1024 need root on most systems", address)
+		return fmt.Errorf("%s %s: not allowed; ports below 1024 need root on most systems", flag, address)
 	case errors.As(err, &system):
 		return err
 	default:
-		return usageError{fmt.Errorf("--listen: %w", err)}
+		return usageError{fmt.Errorf("%s: %w", flag, err)}
 	}
 }
 
 // probeCommand returns the command that measures against a listener.
-func probeCommand(ctx context.Context, listener net.Addr) string {
+func probeCommand(ctx context.Context, plan listening, listener net.Addr) string {
 	host, port := "THIS-HOST", ""
 	if at, err := netip.ParseAddrPort(listener.String()); err == nil {
-		if addr := at.Addr().Unmap(); !addr.IsUnspecified() {
+		if addr, ok := plan.public(at.Addr()); ok {
+			host = addr.String()
+		} else if addr := at.Addr().Unmap(); !addr.IsUnspecified() {
 			host = addr.String()
 		} else if addr, ok := publicAddr(ctx); ok {
 			host = addr.String()

@@ -1,0 +1,268 @@
+//go:build linux
+
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/natprobe/natprobe/probe/natlab"
+	"github.com/natprobe/natprobe/reflector"
+)
+
+// labAlternatePort is the other port of a reflector with two addresses.
+const labAlternatePort = 3479
+
+// startDiscoveryNet builds a lab whose server has a second address, and runs a
+// reflector on both.
+func startDiscoveryNet(t *testing.T, spec natlab.Spec) *kernelNet {
+	t.Helper()
+	n := startKernelNet(t, spec)
+	n.stopReflector()
+	alternate := n.ServerAddr().Next().Next() // the one between is the outermost box's, or the client's
+	addServerAddr(t, n, alternate)
+	var d reflector.Discovery
+	for a, addr := range []netip.Addr{n.ServerAddr(), alternate} {
+		for p, port := range []uint16{labPort, labAlternatePort} {
+			conn, err := n.ServerListen(t.Context(), "udp", netip.AddrPortFrom(addr, port).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.Conns[a][p] = []net.PacketConn{conn}
+		}
+	}
+	r, err := reflector.New(reflector.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := r.ServeDiscovery(ctx, d); err != nil {
+			t.Errorf("ServeDiscovery: %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		serving.Wait()
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// addServerAddr gives a lab's server another address. It gets into the server's
+// namespace by a socket that is there.
+func addServerAddr(t *testing.T, n *kernelNet, addr netip.Addr) {
+	t.Helper()
+	inside, err := n.ServerListen(t.Context(), "udp", netip.AddrPortFrom(n.ServerAddr(), 0).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inside.Close()
+	raw, err := inside.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { // on a thread of its own, which ends with it, as it can't be brought back
+		runtime.LockOSThread()
+		done <- func() error {
+			var namespace int
+			var err error
+			if controlErr := raw.Control(func(fd uintptr) { namespace, err = unix.IoctlRetInt(int(fd), unix.SIOCGSKNS) }); controlErr != nil {
+				return controlErr
+			}
+			if err != nil {
+				return fmt.Errorf("find the server's namespace: %w", err)
+			}
+			defer unix.Close(namespace)
+			if err := unix.Setns(namespace, unix.CLONE_NEWNET); err != nil {
+				return err
+			}
+			links, err := netlink.LinkList()
+			if err != nil {
+				return err
+			}
+			i := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Flags&net.FlagLoopback == 0 })
+			if i < 0 {
+				return fmt.Errorf("the server has no link")
+			}
+			bits := 24
+			if addr.Is6() {
+				bits = 64
+			}
+			return netlink.AddrAdd(links[i], &netlink.Addr{
+				IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(bits, addr.BitLen())}, Flags: unix.IFA_F_NODAD * (addr.BitLen() / 128),
+			})
+		}()
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// coturnTool finds one of coturn's programs, or skips the test.
+func coturnTool(t *testing.T, name string) string {
+	t.Helper()
+	program, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("SKIPPED, %s NEEDS %s (Debian: apt-get install coturn)", t.Name(), name)
+	}
+	return program
+}
+
+// output runs a program on the lab's client and returns what it says.
+func (n *kernelNet) output(program string, args ...string) string {
+	n.t.Helper()
+	cmd := exec.Command(program, args...)
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := n.StartClient(cmd); err != nil {
+		n.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(n.t.Context(), 3*stunPatience)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })()
+	if err := cmd.Wait(); err != nil && ctx.Err() != nil {
+		n.t.Fatalf("%v ran for %v:\n%s", cmd, 3*stunPatience, output.String())
+	}
+	return output.String()
+}
+
+// behaviours are networks and what RFC 5780 calls them. Linux keeps a port
+// where it can, so its mapping looks endpoint-independent; it lets in only what
+// comes from exactly where the inside has sent to.
+func behaviours() []behaviour {
+	random := box(30, 120)
+	random.RandomPorts = true
+	return []behaviour{
+		{"no NAT", natlab.Spec{}, independent, independent},
+		{"firewall", natlab.Spec{NATs: []natlab.NATSpec{{None: true}}}, independent, dependent},
+		{"home router", natlab.Spec{NATs: []natlab.NATSpec{box(30, 120)}}, independent, dependent},
+		{"random ports", natlab.Spec{NATs: []natlab.NATSpec{random}}, dependent, dependent},
+		{"two in a row", natlab.Spec{NATs: []natlab.NATSpec{random, strict(box(30, 120))}}, dependent, dependent},
+		{"IPv6 firewall", natlab.Spec{Family: natlab.IPv6, NATs: []natlab.NATSpec{{None: true}}}, independent, dependent},
+	}
+}
+
+type behaviour struct {
+	name               string
+	spec               natlab.Spec
+	mapping, filtering string
+}
+
+const (
+	independent = "endpoint independent"
+	dependent   = "address and port dependent"
+)
+
+// TestKernelCoturnDiscovery has coturn's client find out how networks map and
+// filter, with small packets and with such as come in fragments.
+func TestKernelCoturnDiscovery(t *testing.T) {
+	t.Parallel()
+	program := coturnTool(t, "turnutils_natdiscovery")
+	for _, b := range behaviours() {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			n := startDiscoveryNet(t, b.spec)
+			for _, flags := range [][]string{{"-m", "-f"}, {"-m", "-f", "-P"}} {
+				got := strings.ToLower(n.output(program, append(flags, "-p", strconv.Itoa(labPort), n.ServerAddr().String())...))
+				for _, want := range []string{b.mapping + " mapping!", b.filtering + " filtering!"} {
+					if !strings.Contains(got, want) {
+						t.Errorf("with %v it doesn't say %q:\n%s", flags, want, got)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestKernelPionDiscovery is TestKernelCoturnDiscovery with pion's program.
+func TestKernelPionDiscovery(t *testing.T) {
+	t.Parallel()
+	program := filepath.Join(t.TempDir(), "stun-nat-behaviour")
+	build := exec.Command("go", "build", "-o", program, "github.com/pion/stun/v3/cmd/stun-nat-behaviour")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED, %s NEEDS pion's stun-nat-behaviour, which can't be built: %v\n%s", t.Name(), err, output)
+	}
+	for _, b := range behaviours() {
+		if b.spec.Family == natlab.IPv6 {
+			continue // it binds its socket to IPv4
+		}
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			n := startDiscoveryNet(t, b.spec)
+			got := n.output(program, "-server", netip.AddrPortFrom(n.ServerAddr(), labPort).String(), "-timeout", "1")
+			for _, want := range []string{"NAT mapping behavior: " + b.mapping, "NAT filtering behavior: " + b.filtering} {
+				if !strings.Contains(got, want) {
+					t.Errorf("it doesn't say %q:\n%s", want, got)
+				}
+			}
+		})
+	}
+}
+
+// TestKernelCoturnLifetime has coturn's client test whether a mapping is there
+// after a while: it asks from another port for an answer to the first one
+// (RESPONSE-PORT).
+func TestKernelCoturnLifetime(t *testing.T) {
+	t.Parallel()
+	program := coturnTool(t, "turnutils_natdiscovery")
+	for _, wait := range []time.Duration{2 * time.Second, 6 * time.Second} {
+		t.Run(wait.String(), func(t *testing.T) {
+			t.Parallel()
+			const life = 4 * time.Second
+			n := startDiscoveryNet(t, natlab.Spec{NATs: []natlab.NATSpec{{Solitary: life, Stream: life}}})
+			got := n.output(program, "-t", "-T", strconv.Itoa(int(wait.Seconds())), "-p", strconv.Itoa(labPort), n.ServerAddr().String())
+			if answers := strings.Count(got, "RFC 5780 response"); (answers == 2) != (wait < life) || answers == 0 {
+				t.Errorf("%d answers after %v of a mapping that lives %v:\n%s", answers, wait, life, got)
+			}
+		})
+	}
+}
+
+// TestKernelCoturnStunclient has coturn's client ask for every change from a
+// host without NAT.
+func TestKernelCoturnStunclient(t *testing.T) {
+	t.Parallel()
+	program := coturnTool(t, "turnutils_stunclient")
+	n := startDiscoveryNet(t, natlab.Spec{})
+	got := n.output(program, "-f", "-p", strconv.Itoa(labPort), n.ServerAddr().String())
+	if answers := strings.Count(got, "RFC 5780 response"); answers != 3 {
+		t.Errorf("%d answers, want 3:\n%s", answers, got)
+	}
+	origin := netip.AddrPortFrom(n.ServerAddr().Next().Next(), labAlternatePort).String()
+	if !strings.Contains(got, "Response origin: : "+origin) {
+		t.Errorf("nothing came from %s:\n%s", origin, got)
+	}
+}
+
+// TestKernelOneAddress: with one address coturn's client learns its own, and no
+// more.
+func TestKernelOneAddress(t *testing.T) {
+	t.Parallel()
+	program := coturnTool(t, "turnutils_natdiscovery")
+	n := startKernelNet(t, natlab.Spec{NATs: []natlab.NATSpec{box(30, 120)}})
+	got := n.output(program, "-m", "-f", "-p", strconv.Itoa(labPort), n.ServerAddr().String())
+	if !strings.Contains(got, "UDP reflexive addr: "+n.ExternalAddr(0).String()) || strings.Contains(got, "Mapping!") || strings.Contains(got, "Filtering!") {
+		t.Errorf("with one address it says:\n%s", got)
+	}
+}
