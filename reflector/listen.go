@@ -7,9 +7,10 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 )
 
-// socketBuffer is the receive buffer in bytes that is asked for, so that a
+// socketBuffer is the buffer in bytes that is asked for, each way, so that a
 // second of a busy reflector's packets survives a pause of the process. The
 // system may grant less.
 const socketBuffer = 4 << 20
@@ -20,14 +21,14 @@ const socketBuffer = 4 << 20
 // the address that was contacted, where the system can do that (Linux), and
 // fails elsewhere. Port 0 takes any free port.
 func Listen(ctx context.Context, address string) (net.PacketConn, error) {
-	conn, err := listen(ctx, address)
+	conn, err := listenConfig(ctx, net.ListenConfig{}, address)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", address, err)
 	}
 	return conn, nil
 }
 
-func listen(ctx context.Context, address string) (net.PacketConn, error) {
+func listenConfig(ctx context.Context, config net.ListenConfig, address string) (net.PacketConn, error) {
 	if strings.HasPrefix(address, ":") {
 		address = "[::]" + address
 	}
@@ -42,7 +43,6 @@ func listen(ctx context.Context, address string) (net.PacketConn, error) {
 	case !ap.Addr().IsUnspecified():
 		network = "udp6"
 	}
-	var config net.ListenConfig
 	conn, err := config.ListenPacket(ctx, network, ap.String())
 	if err != nil {
 		return nil, err
@@ -52,6 +52,7 @@ func listen(ctx context.Context, address string) (net.PacketConn, error) {
 		return nil, errors.Join(fmt.Errorf("got a %T, want a UDP socket", conn), conn.Close())
 	}
 	_ = udp.SetReadBuffer(socketBuffer) // what the system grants will do
+	_ = udp.SetWriteBuffer(socketBuffer)
 	if !ap.Addr().Unmap().IsUnspecified() {
 		return udp, nil
 	}
@@ -62,14 +63,45 @@ func listen(ctx context.Context, address string) (net.PacketConn, error) {
 	return wildcard, nil
 }
 
+// errNoSharing says that one socket must do.
+var errNoSharing = errors.New("sockets can't share a port on this system")
+
 // ListenShared opens so many sockets on one address and port, among which the
-// system spreads the peers (SO_REUSEPORT), or just one where it can't do that.
-// It fails, as Listen does, where another program has the port.
+// system spreads the peers (SO_REUSEPORT on Linux); elsewhere it opens one. It
+// fails, as Listen does, where another program has the port.
 func ListenShared(ctx context.Context, address string, sockets int) ([]net.PacketConn, error) {
 	first, err := Listen(ctx, address)
 	if err != nil {
 		return nil, err
 	}
-	_ = sockets
-	return []net.PacketConn{first}, nil
+	conns := []net.PacketConn{first}
+	if sockets <= 1 {
+		return conns, nil
+	}
+	if err := shareConn(first); err != nil {
+		return conns, nil //nolint:nilerr // one socket does it all
+	}
+	for len(conns) < sockets {
+		conn, err := listenConfig(ctx, net.ListenConfig{Control: sharing}, first.LocalAddr().String())
+		if err != nil {
+			for _, conn := range conns {
+				_ = conn.Close() // the first error tells
+			}
+			return nil, fmt.Errorf("listen on %q with %d sockets: %w", address, sockets, err)
+		}
+		conns = append(conns, conn)
+	}
+	return conns, nil
+}
+
+func shareConn(conn net.PacketConn) error {
+	system, ok := conn.(syscall.Conn)
+	if !ok {
+		return errNoSharing
+	}
+	raw, err := system.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return share(raw)
 }

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
 )
 
 // answering makes a wildcard socket answer from the address that was contacted
@@ -83,3 +85,20 @@ func (w *wildcard) WriteTo(b []byte, addr net.Addr) (int, error) {
 	n, _, err := w.WriteMsgUDP(b, oob, &to.UDPAddr)
 	return n, err
 }
+
+// share lets further sockets have the port of one that is bound. Until here the
+// socket had the port alone, so a port that another program uses is told; from
+// here on only this user's own programs can share it.
+func share(raw syscall.RawConn) error {
+	var err error
+	controlErr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	})
+	if controlErr != nil {
+		return controlErr
+	}
+	return err
+}
+
+// sharing is what a socket does before it binds to a shared port.
+func sharing(_, _ string, raw syscall.RawConn) error { return share(raw) }

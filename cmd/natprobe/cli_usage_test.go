@@ -100,6 +100,7 @@ func TestCommandLines(t *testing.T) {
 		{"advertised name", "reflector --advertise stun.example.org", "", exitUsage, []string{`--advertise "stun.example.org" is no address`}},
 		{"advertised once for two", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.2:3479 --advertise 192.0.2.1", "", exitUsage, []string{"--advertise is there 1 times", "takes two"}},
 		{"advertised twice for one", "reflector --advertise 192.0.2.1 --advertise 192.0.2.2", "", exitUsage, []string{"--advertise 192.0.2.2", "one public address"}},
+		{"sockets", "reflector --sockets 257", "", exitUsage, []string{"--sockets 257 is not between 0 and 256"}},
 		{"log format", "reflector --log-format xml", "", exitUsage, []string{`"xml" is not text or json`}},
 	}
 	for _, tt := range tests {

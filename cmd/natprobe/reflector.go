@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +21,9 @@ import (
 	"github.com/natprobe/natprobe/reflector/wire"
 )
 
+// maxSockets is more than the processors of any machine that this is for.
+const maxSockets = 256
+
 // reflectorFlags are the flags of reflector.
 type reflectorFlags struct {
 	listen     []string
@@ -27,6 +31,7 @@ type reflectorFlags struct {
 	advertise  []string
 	secretFile string
 	limitPPS   int
+	sockets    int
 	logFormat  string
 }
 
@@ -55,6 +60,7 @@ timers are measured instead of the prober's NAT. Ctrl-C or SIGTERM ends it.`,
 	flags.StringArrayVar(&f.advertise, "advertise", nil, "public `IP` where this machine is behind a 1:1 NAT; with --alternate twice, in the order of the two")
 	flags.StringVar(&f.secretFile, "secret-file", "", fmt.Sprintf("`FILE` with the secret that tokens are made with, at least %d bytes (default: a random one)", wire.MinSecret))
 	flags.IntVar(&f.limitPPS, "limit-pps", reflector.DefaultPPS, "`PACKETS` a second from one address; 0 lifts the limit, for benches and labs only")
+	flags.IntVar(&f.sockets, "sockets", 0, "`NUMBER` of sockets that share the load of each --listen, on Linux; 0: one for two processors")
 	flags.StringVar(&f.logFormat, "log-format", "text", "`FORMAT`: text or json")
 	complete(cmd, "log-format", []string{"text", "json"})
 	return cmd
@@ -80,6 +86,9 @@ func (f reflectorFlags) config(stderr io.Writer) (reflector.Config, error) {
 	default:
 		cfg.Limits.PPS = f.limitPPS
 	}
+	if f.sockets < 0 || f.sockets > maxSockets {
+		return cfg, usagef("--sockets %d is not between 0 and %d", f.sockets, maxSockets)
+	}
 	if f.secretFile != "" {
 		secret, err := readSecret(f.secretFile)
 		if err != nil {
@@ -88,6 +97,15 @@ func (f reflectorFlags) config(stderr io.Writer) (reflector.Config, error) {
 		cfg.Secret = secret
 	}
 	return cfg, nil
+}
+
+// shared returns how many sockets share an address. A socket is served by one
+// processor at a time, and the system needs others to bring packets.
+func (f reflectorFlags) shared() int {
+	if f.sockets > 0 {
+		return f.sockets
+	}
+	return max(1, runtime.GOMAXPROCS(0)/2)
 }
 
 // readSecret reads a secret. The end of line that editors leave is no part of
@@ -118,7 +136,7 @@ func (a *app) reflector(ctx context.Context, f reflectorFlags) error {
 	if err != nil {
 		return err
 	}
-	servers, err := plan.open(ctx, 1)
+	servers, err := plan.open(ctx, f.shared())
 	if err != nil {
 		return err
 	}
