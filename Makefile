@@ -18,10 +18,10 @@ LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION)) $(if $(COMMIT),-X m
 LINTER := $(GO) tool -modfile=.ci/tools.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo deps test race lint fuzz bench bench-labs fmt fmt-check tidy tidy-check cross clean
+.PHONY: help build demo deps test race lint fuzz bench bench-labs bench-reflector fmt fmt-check tidy tidy-check cross clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the static binary bin/natprobe
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/natprobe ./cmd/natprobe
@@ -50,6 +50,9 @@ bench: ## the benchmarks: BENCH=regexp, COUNT=n for benchstat
 
 bench-labs: ## labs with real routers' timers at full length; prints the table of the README (four minutes)
 	$(GO) test -run '^TestBenchLabs$$' -count=1 -timeout 30m -v ./cmd/natprobe -args -bench-labs
+
+bench-reflector: ## CPU a plain STUN request, beside a C echo and coturn; prints the table of reflector/README.md (two minutes)
+	$(GO) test -run '^$$' -bench '^BenchmarkReflector$$' -benchtime 1x -count=1 -timeout 30m ./cmd/natprobe
 
 fmt: ## format the code
 	gofmt -w $$($(GO) list -f '{{.Dir}}' ./...) .ci
