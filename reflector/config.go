@@ -30,8 +30,8 @@ const (
 	// orders spread over minutes from arriving as one pulse.
 	DefaultSlotAddress = 128
 	DefaultSlotPrefix  = 512
-	// DefaultOrders is the memory for orders, pending and remembered: some 100
-	// MB when full.
+	// DefaultOrders is the memory for orders, pending and remembered: some 40 MB
+	// when full.
 	DefaultOrders = 1 << 18
 	// DefaultSessions is the memory for sessions; each is one running prober.
 	DefaultSessions = 1 << 14
@@ -99,18 +99,18 @@ func (l Limits) validate() error {
 		return fmt.Errorf("config: Limits.MaxCopies is %d, want 1 to %d", l.MaxCopies, wire.MaxCopies)
 	}
 	for _, f := range []struct {
-		name       string
-		value, low int
+		name             string
+		value, low, high int
 	}{
-		{"Pending", l.Pending, Unlimited},
-		{"PPS", l.PPS, Unlimited},
-		{"SlotAddress", l.SlotAddress, Unlimited},
-		{"SlotPrefix", l.SlotPrefix, Unlimited},
-		{"Orders", l.Orders, 0},
-		{"Sessions", l.Sessions, 0},
+		{"Pending", l.Pending, Unlimited, 1 << 30},
+		{"PPS", l.PPS, Unlimited, 1 << 30},
+		{"SlotAddress", l.SlotAddress, Unlimited, maxSlotLimit},
+		{"SlotPrefix", l.SlotPrefix, Unlimited, maxSlotLimit},
+		{"Orders", l.Orders, 0, 1 << 30},
+		{"Sessions", l.Sessions, 0, 1 << 30},
 	} {
-		if f.value < f.low || f.value > 1<<30 {
-			return fmt.Errorf("config: Limits.%s is %d, want %d to %d", f.name, f.value, f.low, 1<<30)
+		if f.value < f.low || f.value > f.high {
+			return fmt.Errorf("config: Limits.%s is %d, want %d to %d", f.name, f.value, f.low, f.high)
 		}
 	}
 	return nil

@@ -24,8 +24,10 @@ type core struct {
 	natprobe *meter // packets of natprobe messages, by address
 	slots    *slots
 	sessions sessions
-	pending  map[group]int // orders due, by address and by network
-	done     []*order      // whose bursts have left, the earliest first
+	book     *book
+	pending  *counts // orders due, by address and by network
+	claimed  []claim // memory for an order's claims
+	lateness lateness
 	stats    Stats
 }
 
@@ -39,9 +41,10 @@ func newCore(cfg Config, minter *wire.Minter, now time.Time) *core {
 		logger:    cfg.Logger,
 		start:     now,
 		natprobe:  newMeter(limits.PPS),
-		slots:     newSlots(),
+		slots:     newSlots(limits.Orders),
 		sessions:  newSessions(),
-		pending:   make(map[group]int),
+		book:      newBook(limits.Orders),
+		pending:   newCounts(limits.Orders),
 		stats:     Stats{Refused: make(map[wire.Code]uint64), RefusedLimit: make(map[wire.LimitKind]uint64)},
 	}
 }

@@ -1,7 +1,6 @@
 package reflector
 
 import (
-	"math"
 	"time"
 
 	"github.com/natprobe/natprobe/reflector/wire"
@@ -11,64 +10,80 @@ import (
 // everything that was due would leave at once, whatever the slots say.
 const maxLateness = time.Second
 
+// departBatch is how many copies leave at a time. Their gaps are measured just
+// before that, and the last of them is on its way some 50 µs later.
+const departBatch = 16
+
 // departure is a copy that is due now.
 type departure struct {
-	order *order
-	index int
-}
-
-// encode returns the copy for the moment at which it leaves.
-func (d departure) encode(c *core, now time.Time) ([1]packet, time.Duration) {
-	gap := c.since(now) - d.order.arrived
-	burst := wire.Burst{Copy: wire.Copy{ID: d.order.id, Index: d.index, Of: d.order.copies, Gap: gap}}
-	return [1]packet{{way: d.order.from, data: burst.Encode()}}, gap
+	ref     ref
+	way     way
+	arrived time.Duration
+	due     time.Duration
+	copy    wire.Copy // but for its gap
+	left    bool      // it was sent
 }
 
 // depart takes the next copy that is due out of p's schedule. The caller sends
-// it and reports to departed before it asks for another.
+// it and reports to departed.
 func (c *core) depart(now time.Time, p *port) (departure, bool) {
 	c.expire(now)
 	at := c.since(now)
 	for {
-		o := p.due.popDue(at)
-		if o == nil {
+		r := p.due.popDue(at)
+		if r == 0 {
 			return departure{}, false
 		}
-		if at-o.due <= maxLateness {
-			return departure{order: o, index: o.next}, true
+		o := c.book.at(r)
+		if at-o.due() <= maxLateness {
+			_, w := c.book.way(r)
+			return departure{
+				ref: r, way: w, arrived: o.at, due: o.due(),
+				copy: wire.Copy{ID: o.id, Index: int(o.left), Of: int(o.copies)},
+			}, true
 		}
-		c.left(o, at, wire.NotSent)
+		c.left(r, at, wire.NotSent)
 	}
 }
 
-// departed records that a copy left after a gap, or with wire.NotSent that it
-// could not, and returns its beacon, and the port that it leaves by, where credit
-// pays for one.
-func (c *core) departed(now time.Time, d departure, gap time.Duration) ([1]packet, *port, bool) {
+// beacon is a packet for a control flow, and the port that it leaves by.
+type beacon struct {
+	port   *port
+	packet packet
+}
+
+// departed records that a copy left at its gap, or that it could not, and
+// returns its beacon where credit pays for one.
+func (c *core) departed(now time.Time, d *departure) (b beacon, ok bool) {
 	at := c.since(now)
-	c.left(d.order, at, gap)
-	if gap == wire.NotSent {
-		return [1]packet{}, nil, false
+	gap := d.copy.Gap
+	if !d.left {
+		gap = wire.NotSent
+	} else {
+		c.lateness.observe(at - d.due)
 	}
-	s := d.order.session
+	s, epoch := c.sessionOf(d.ref), c.book.at(d.ref).epoch
+	c.left(d.ref, at, gap)
+	if gap == wire.NotSent {
+		return beacon{}, false
+	}
 	cost := wire.IPBytes(s.control.peer.Addr(), wire.CopySize)
-	if s.port.shut || s.credit < cost || !c.beaconSlot(at, d.order) {
+	if s.port.shut || s.credit < cost || !c.beaconSlot(at, s, epoch) {
 		c.stats.BeaconsUnpaid++
-		return [1]packet{}, nil, false
+		return beacon{}, false
 	}
 	s.earn(-cost)
 	c.stats.Beacons++
-	beacon := wire.Beacon{Copy: wire.Copy{ID: d.order.id, Index: d.index, Of: d.order.copies, Gap: gap}}
-	return [1]packet{{way: s.control, data: beacon.Encode()}}, s.port, true
+	return beacon{port: s.port, packet: packet{way: s.control, data: wire.Beacon{Copy: d.copy}.Encode()}}, true
 }
 
 // beaconSlot says whether a beacon may leave. Its slot was taken at admission,
 // unless the control flow has another address now.
-func (c *core) beaconSlot(now time.Duration, o *order) bool {
-	addr := o.session.control.peer.Addr()
-	if addr == o.beacons {
+func (c *core) beaconSlot(now time.Duration, s *session, epoch uint32) bool {
+	if s.epoch == epoch {
 		return true
 	}
+	addr := s.control.peer.Addr()
 	_, ok := c.slots.reserve([]claim{
 		{group: address(addr), due: now, count: 1, limit: c.limits.SlotAddress},
 		{group: network(addr), due: now, count: 1, limit: c.limits.SlotPrefix},
@@ -77,29 +92,28 @@ func (c *core) beaconSlot(now time.Duration, o *order) bool {
 }
 
 // left records a copy and schedules the next one, if any.
-func (c *core) left(o *order, now, gap time.Duration) {
+func (c *core) left(r ref, now, gap time.Duration) {
 	if gap == wire.NotSent {
 		c.stats.CopiesFailed++
 	} else {
 		c.stats.Copies++
 	}
-	if o.gaps == nil {
-		o.gaps = make([]time.Duration, 0, o.copies)
-	}
-	o.gaps = append(o.gaps, gap)
-	if o.next++; o.next < o.copies {
-		o.due = o.departure(o.next)
-		if !o.port.shut {
-			o.port.due.push(o)
+	o := c.book.at(r)
+	o.note(gap)
+	p := c.book.paths[o.through].port
+	if o.left < o.copies {
+		if !p.shut {
+			p.due.push(now, r)
 		}
 		return
 	}
-	o.due = now
-	o.session.pending--
-	release(c.pending, o.from.peer.Addr())
-	c.stats.Pending--
-	c.sessions.touch(o.session, now)
-	c.done = append(c.done, o)
+	s := c.sessionOf(r)
+	o.at = now
+	c.book.finish(r)
+	c.book.pending--
+	s.pending--
+	c.count(o.peer().Addr(), -1)
+	c.sessions.touch(s, now)
 }
 
 // shut drops what is due at a port that is about to be gone, and says how many
@@ -107,11 +121,11 @@ func (c *core) left(o *order, now, gap time.Duration) {
 func (c *core) shut(now time.Time, p *port) (dropped int) {
 	p.shut = true
 	at := c.since(now)
-	for o := p.due.popDue(math.MaxInt64); o != nil; o = p.due.popDue(math.MaxInt64) {
-		for o.next < o.copies {
-			c.left(o, at, wire.NotSent)
+	p.due.drain(func(r ref) {
+		for o := c.book.at(r); o.left < o.copies; {
+			c.left(r, at, wire.NotSent)
 		}
 		dropped++
-	}
+	})
 	return dropped
 }

@@ -11,83 +11,55 @@ import (
 // outages' worth of retries of the query that asks for it.
 const receiptLifetime = time.Minute
 
-// order is an accepted order, from its arrival until its receipt is forgotten.
-type order struct {
-	id         wire.ID
-	session    *session
-	port       *port
-	from       way
-	beacons    netip.Addr // where its beacons' slots were taken
-	arrived    time.Duration
-	delay      time.Duration
-	spread     time.Duration
-	copies     int
-	duplicated bool
-
-	next int             // the copy that leaves at due; copies: none is left
-	due  time.Duration   // when it leaves; after the last copy: when that left
-	gaps []time.Duration // of the copies that have left
-}
-
-// departure returns when copy i is due.
-func (o *order) departure(i int) time.Duration {
-	due := o.arrived + o.delay
-	if o.copies > 1 {
-		due += o.spread * time.Duration(i) / time.Duration(o.copies-1)
-	}
-	return due
-}
-
-// receipt returns what became of an order; of a nil one, that it is unknown.
-func (o *order) receipt(id wire.ID) wire.Receipt {
-	if o == nil {
-		return wire.Receipt{ID: id}
-	}
-	r := wire.Receipt{ID: id, State: wire.StatePending, Duplicated: o.duplicated, From: o.from.peer}
-	if o.next == o.copies {
-		r.State, r.Gaps = wire.StateSent, o.gaps
-	}
-	return r
-}
-
 // order admits an order, in silence, or refuses it.
 func (c *core) order(now time.Time, a arrival, w wire.Order) []byte {
 	c.stats.Orders++
 	s := c.sessions.byID[w.Session]
 	if s != nil {
-		if known := s.orders[w.ID]; known != nil {
+		if known := c.book.find(s.number, w.ID); known != nil {
 			c.stats.Duplicates++
 			known.duplicated = true
 			return nil
 		}
 	}
 	refusal, ok := c.admitOrder(now, a, s, w)
+	var r ref
+	var o *order
+	if ok {
+		if r, o, ok = c.book.add(s.number, w.ID, a.port, a.way); !ok {
+			refusal = wire.Refusal{Code: wire.CodeCapacity, Limit: wire.LimitMemory, Value: maxPaths}
+		}
+	}
 	if !ok {
 		refusal.ID, refusal.Kind, refusal.Token = w.ID, wire.KindOrder, c.minter.Mint(a.peer.Addr(), now)
 		return c.refuse(a, refusal)
 	}
 	at := c.since(now)
-	o := &order{
-		id: w.ID, session: s, port: a.port, from: a.way, beacons: s.control.peer.Addr(),
-		arrived: at, delay: w.Delay, spread: w.Spread, copies: w.Copies,
-	}
-	s.orders[w.ID] = o
+	o.at, o.epoch, o.copies = at, s.epoch, uint8(w.Copies) //nolint:gosec // at most wire.MaxCopies
 	s.earn(a.size - burstBytes(a.peer.Addr(), w.Copies))
 	c.sessions.touch(s, at)
 	c.stats.Accepted++
-	c.pending[address(a.peer.Addr())]++
-	c.pending[network(a.peer.Addr())]++
+	c.count(a.peer.Addr(), 1)
 	if o.copies == 0 { // its receipt is all it asked for, and is bounded like an order
-		o.due = at
-		c.done = append(c.done, o)
+		c.book.finish(r)
 		return nil
 	}
-	o.due = o.departure(0)
+	o.delay = uint32(w.Delay / time.Millisecond)   //nolint:gosec // at most Limits.MaxDelay
+	o.spread = uint16(w.Spread / time.Millisecond) //nolint:gosec // at most wire.MaxSpread
 	s.pending++
-	c.stats.Pending++
-	a.port.due.push(o)
+	c.book.pending++
+	a.port.due.push(at, r)
 	return nil
 }
+
+// count adds to the orders that an address and its network have pending.
+func (c *core) count(addr netip.Addr, n int) {
+	c.pending.add(address(addr), n)
+	c.pending.add(network(addr), n)
+}
+
+// sessionOf returns an order's session, which outlives it.
+func (c *core) sessionOf(r ref) *session { return c.sessions.table[c.book.at(r).session] }
 
 // burstBytes returns the IP bytes of a burst to addr.
 func burstBytes(addr netip.Addr, copies int) int { return copies * wire.IPBytes(addr, wire.CopySize) }
@@ -113,11 +85,11 @@ func (c *core) admitOrder(now time.Time, a arrival, s *session, w wire.Order) (w
 		return no(wire.CodeQuota, wire.LimitCopies, l.MaxCopies)
 	case burstBytes(addr, w.Copies) > a.size:
 		return no(wire.CodeBadRequest, wire.LimitPayment, burstBytes(addr, w.Copies)-wire.IPBytes(addr, 0))
-	case l.Pending != Unlimited && c.pending[address(addr)] >= l.Pending:
+	case l.Pending != Unlimited && c.pending.of(address(addr)) >= l.Pending:
 		return no(wire.CodeQuota, wire.LimitPending, l.Pending)
-	case l.Pending != Unlimited && c.pending[network(addr)] >= l.Pending*prefixShare:
+	case l.Pending != Unlimited && c.pending.of(network(addr)) >= l.Pending*prefixShare:
 		return no(wire.CodeQuota, wire.LimitPending, l.Pending*prefixShare)
-	case c.stats.Pending+len(c.done) >= l.Orders:
+	case c.book.pending+c.book.done >= l.Orders:
 		return no(wire.CodeCapacity, wire.LimitMemory, l.Orders)
 	}
 	if full, ok := c.slots.reserve(c.claims(c.since(now), addr, s.control.peer.Addr(), w)); !ok {
@@ -139,32 +111,29 @@ func (c *core) proven(now time.Time, addr netip.Addr, tokens []wire.Token) bool 
 // claims lists an order's departures: each copy to its source, and with each a
 // beacon to the control flow, whether credit will pay for that or not.
 func (c *core) claims(now time.Duration, source, control netip.Addr, w wire.Order) []claim {
-	o := order{arrived: now, delay: w.Delay, spread: w.Spread, copies: w.Copies}
-	var claims []claim
+	o := order{at: now, delay: uint32(w.Delay / time.Millisecond), spread: uint16(w.Spread / time.Millisecond), copies: uint8(w.Copies)} //nolint:gosec // within limits
+	claims := c.claimed[:0]
 	for i := 0; i < w.Copies; {
-		due, count := o.departure(i), 0
-		for ; i < w.Copies && slotOf(o.departure(i)) == slotOf(due); i++ {
+		due, count := now+o.offset(i), 0
+		for ; i < w.Copies && slotOf(now+o.offset(i)) == slotOf(due); i++ {
 			count++
 		}
-		for _, addr := range []netip.Addr{source, control} {
+		for _, addr := range [...]netip.Addr{source, control} {
 			claims = append(claims,
 				claim{group: address(addr), due: due, count: count, limit: c.limits.SlotAddress},
 				claim{group: network(addr), due: due, count: count, limit: c.limits.SlotPrefix})
 		}
 	}
+	c.claimed = claims
 	return claims
 }
 
 // expireOrders forgets receipts.
 func (c *core) expireOrders(now time.Duration) {
-	n := 0
-	for ; n < len(c.done) && now-c.done[n].due >= receiptLifetime; n++ {
-		o := c.done[n]
-		delete(o.session.orders, o.id)
-		if o.copies == 0 {
-			release(c.pending, o.from.peer.Addr())
+	for r := c.book.popDone(now, receiptLifetime); r != 0; r = c.book.popDone(now, receiptLifetime) {
+		if o := c.book.at(r); o.copies == 0 {
+			c.count(o.peer().Addr(), -1)
 		}
-		c.done[n] = nil
+		c.book.remove(r)
 	}
-	c.done = c.done[n:]
 }

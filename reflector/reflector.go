@@ -116,6 +116,7 @@ func (r *Reflector) servePort(ctx context.Context, p *port) error {
 	conn := p.conn
 	r.mu.Lock()
 	r.ports[p] = struct{}{}
+	p.due = newWheel(r.core.book)
 	r.mu.Unlock()
 	r.logger.Info("serving", "address", conn.LocalAddr().String())
 
@@ -214,63 +215,14 @@ func (r *Reflector) handle(now time.Time, p *port, batch []packet, a *answers) {
 func (r *Reflector) natprobe(now time.Time, p *port, in *packet) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before, had := p.due.next()
+	at := r.core.since(now)
+	before, had := p.due.next(at)
 	reply := r.core.handle(now, p, in.way, in.data)
-	if after, has := p.due.next(); has && (!had || after < before) {
+	if after, has := p.due.next(at); has && (!had || after < before) {
 		select {
 		case p.wake <- struct{}{}:
 		default:
 		}
 	}
 	return reply
-}
-
-// departures sends what is due at p until ctx is done.
-func (r *Reflector) departures(ctx context.Context, p *port) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.wake:
-		case <-timer.C:
-		}
-		for more := true; more && ctx.Err() == nil; {
-			more = r.departOne(p)
-		}
-		if wait, ok := r.untilNext(p); ok {
-			timer.Reset(wait)
-		}
-	}
-}
-
-// departOne sends the copy that is due, if one is, and its beacon.
-func (r *Reflector) departOne(p *port) bool {
-	r.mu.Lock()
-	d, ok := r.core.depart(time.Now(), p)
-	r.mu.Unlock()
-	if !ok {
-		return false
-	}
-	now := time.Now() // as late as can be: the prober takes the gap as measured
-	out, gap := d.encode(r.core, now)
-	p.send(out[:])
-	if out[0].failed {
-		gap = wire.NotSent
-	}
-	r.mu.Lock()
-	beacon, via, ok := r.core.departed(now, d, gap)
-	r.mu.Unlock()
-	if ok {
-		via.deliver(beacon[:])
-	}
-	return true
-}
-
-func (r *Reflector) untilNext(p *port) (time.Duration, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	due, ok := p.due.next()
-	return due - r.core.since(time.Now()), ok
 }

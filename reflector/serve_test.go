@@ -336,17 +336,19 @@ func TestStall(t *testing.T) {
 		g.reflector.mu.Lock()
 		defer g.reflector.mu.Unlock()
 		core := g.reflector.core
+		p.due = newWheel(core.book)
 		if reply := core.handle(now, p, way{peer: flow}, o.Encode()); reply != nil {
 			t.Fatalf("order answered with %#v", parse(t, reply))
 		}
 		late := now.Add(11*time.Second + maxLateness)
 		d, ok := core.depart(late, p)
-		if !ok || d.index != 1 {
+		if !ok || d.copy.Index != 1 {
 			t.Fatalf("depart = %+v, %v, want the second copy", d, ok)
 		}
-		core.departed(late, d, 12*time.Second)
+		d.copy.Gap, d.left = 12*time.Second, true
+		core.departed(late, &d)
 		want := []time.Duration{wire.NotSent, 12 * time.Second}
-		if diff := cmp.Diff(want, d.order.gaps); diff != "" {
+		if diff := cmp.Diff(want, core.book.at(d.ref).receipt(o.ID).Gaps); diff != "" {
 			t.Errorf("gaps (-want +got):\n%s", diff)
 		}
 	})

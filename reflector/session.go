@@ -27,8 +27,9 @@ type session struct {
 	credit  int        // IP bytes paid and not yet used
 	queries window
 	touched time.Duration
-	pending int // orders due
-	orders  map[wire.ID]*order
+	pending int    // orders due
+	number  uint32 // its place in sessions.table
+	epoch   uint32 // how often the control flow's address has changed
 	place   *list.Element
 }
 
@@ -38,6 +39,8 @@ func (s *session) earn(bytes int) { s.credit = min(s.credit+bytes, maxCredit) }
 // sessions is the table of them, bounded in total and by owner.
 type sessions struct {
 	byID   map[wire.SessionID]*session
+	table  []*session // by number; nil: free
+	free   []uint32
 	owners map[group]int
 	idle   *list.List // of *session, the longest untouched first
 }
@@ -48,6 +51,13 @@ func newSessions() sessions {
 
 func (t *sessions) add(s *session) {
 	t.byID[s.id] = s
+	if n := len(t.free); n > 0 {
+		s.number, t.free = t.free[n-1], t.free[:n-1]
+		t.table[s.number] = s
+	} else {
+		s.number = uint32(len(t.table)) //nolint:gosec // at most Limits.Sessions
+		t.table = append(t.table, s)
+	}
 	t.owners[address(s.owner)]++
 	t.owners[network(s.owner)]++
 	s.place = t.idle.PushBack(s)
@@ -74,6 +84,8 @@ func (t *sessions) expire(now time.Duration) {
 		}
 		t.idle.Remove(front)
 		delete(t.byID, s.id)
+		t.table[s.number] = nil
+		t.free = append(t.free, s.number)
 		release(t.owners, s.owner)
 	}
 }
@@ -104,18 +116,21 @@ func (c *core) query(now time.Time, a arrival, q wire.Query) []byte {
 			refusal.ID, refusal.Kind, refusal.Token = q.ID, wire.KindQuery, fresh
 			return c.refuse(a, refusal)
 		}
-		s = &session{id: q.Session, owner: a.peer.Addr(), orders: make(map[wire.ID]*order)}
+		s = &session{id: q.Session, owner: a.peer.Addr()}
 		c.sessions.add(s)
 	}
 	c.sessions.touch(s, c.since(now))
 	if s.queries.note(q.Seq) { // an older query that was overtaken doesn't move the flow back
+		if s.control.peer.Addr() != a.peer.Addr() {
+			s.epoch++
+		}
 		s.port, s.control = a.port, a.way
 	}
 	reply := wire.QueryReply{
 		ID: q.ID, Mapped: a.peer, Token: fresh, Boot: c.boot, Seq: q.Seq, Received: s.queries.received,
 	}
 	for _, id := range q.Orders {
-		reply.Receipts = append(reply.Receipts, s.orders[id].receipt(id))
+		reply.Receipts = append(reply.Receipts, c.book.find(s.number, id).receipt(id))
 	}
 	datagram := reply.Encode()
 	s.earn(a.size - wire.IPBytes(a.peer.Addr(), len(datagram)))

@@ -237,8 +237,18 @@ func TestForgetting(t *testing.T) {
 			t.Errorf("an order of a forgotten session was refused with %+v", r)
 		}
 		core := g.reflector.core
-		if len(core.sessions.byID)+core.sessions.idle.Len()+len(core.sessions.owners)+len(core.pending)+len(core.done)+len(core.slots.counts) != 0 {
-			t.Errorf("left behind: %+v", core)
+		left := len(core.sessions.byID) + core.sessions.idle.Len() + len(core.sessions.owners) + core.book.pending + core.book.done +
+			len(core.book.pathIndex) + len(core.slots.counts)
+		for _, n := range core.pending.table {
+			left += int(n)
+		}
+		for i, r := range core.book.index {
+			if r != 0 {
+				t.Errorf("order %d is still at %d in the index", r, i)
+			}
+		}
+		if left != 0 {
+			t.Errorf("left behind: %+v, %+v, %d slots", core.sessions, core.book.pathIndex, len(core.slots.counts))
 		}
 	})
 }

@@ -9,17 +9,29 @@ const (
 	// any second touches five slots of a quarter second, so no second anywhere
 	// sees more than the limit.
 	slotWindow = int(time.Second/slotWidth) + 1
+	// maxSlotLimit is the largest limit that a slot can count to.
+	maxSlotLimit = 1<<16 - 1
 )
 
 // slots counts the packets due to each group, a quarter second at a time.
 // Counts stay until their time is over, as a packet that has just left still
-// counts against those about to.
+// counts against those about to. It is a sketch for each slot, so its memory is
+// bounded by the longest delay, however many groups there are.
 type slots struct {
-	counts map[int64]map[group]int
+	sketch
+	counts map[int64][]uint16
+	spare  [][]uint16 // cleared
 	oldest int64
 }
 
-func newSlots() *slots { return &slots{counts: make(map[int64]map[group]int)} }
+// slotCells is how many cells a slot has: so many that of the groups that could
+// fill theirs at the same time, with that many orders in memory, a small share
+// does.
+func slotCells(orders int) int { return min(max(orders/512, 1<<9), 1<<13) }
+
+func newSlots(orders int) *slots {
+	return &slots{sketch: newSketch(slotCells(orders)), counts: make(map[int64][]uint16)}
+}
 
 func slotOf(due time.Duration) int64 { return int64(due / slotWidth) }
 
@@ -35,10 +47,15 @@ type claim struct {
 // returned.
 func (s *slots) reserve(claims []claim) (full claim, ok bool) {
 	for i, c := range claims {
-		s.add(c, c.count)
-		if !s.fits(c) {
+		if c.limit == Unlimited {
+			continue
+		}
+		at := s.find(c.group)
+		if !s.add(c, at) || !s.fits(c, at) {
 			for _, taken := range claims[:i+1] {
-				s.add(taken, -taken.count)
+				if taken.limit != Unlimited {
+					s.give(taken)
+				}
 			}
 			return c, false
 		}
@@ -46,34 +63,60 @@ func (s *slots) reserve(claims []claim) (full claim, ok bool) {
 	return claim{}, true
 }
 
-func (s *slots) add(c claim, n int) {
+// add counts a claim, and says whether there was room to count it.
+func (s *slots) add(c claim, at cells) bool {
 	slot := slotOf(c.due)
-	groups := s.counts[slot]
-	if groups == nil {
-		groups = make(map[group]int)
-		s.counts[slot] = groups
+	table := s.counts[slot]
+	if table == nil {
+		if n := len(s.spare); n > 0 {
+			table, s.spare = s.spare[n-1], s.spare[:n-1]
+		} else {
+			table = make([]uint16, rows*s.size)
+		}
+		s.counts[slot] = table
 	}
-	if groups[c.group] += n; groups[c.group] == 0 {
-		delete(groups, c.group)
+	fits := true
+	for _, i := range at {
+		if int(table[i])+c.count > maxSlotLimit {
+			fits = false
+		}
 	}
-	if len(groups) == 0 {
-		delete(s.counts, slot)
+	for _, i := range at {
+		table[i] += uint16(c.count) //nolint:gosec // where it doesn't fit, give wraps it back
+	}
+	return fits
+}
+
+// give takes a claim's counts back.
+func (s *slots) give(c claim) {
+	table := s.counts[slotOf(c.due)]
+	for _, i := range s.find(c.group) {
+		table[i] -= uint16(c.count) //nolint:gosec // as it was added
 	}
 }
 
-// fits says whether every window with c's slot in it is within c's limit.
-func (s *slots) fits(c claim) bool {
-	if c.limit == Unlimited {
-		return true
+// count returns the packets due in a slot to the group of these cells.
+func (s *slots) count(slot int64, at cells) int {
+	table := s.counts[slot]
+	if table == nil {
+		return 0
 	}
+	least := uint16(maxSlotLimit)
+	for _, i := range at {
+		least = min(least, table[i])
+	}
+	return int(least)
+}
+
+// fits says whether every window with c's slot in it is within c's limit.
+func (s *slots) fits(c claim, at cells) bool {
 	first := slotOf(c.due) - int64(slotWindow) + 1
+	var window [slotWindow]int
 	sum := 0
 	for i := range 2*slotWindow - 1 {
-		slot := first + int64(i)
-		sum += s.counts[slot][c.group]
-		if i >= slotWindow {
-			sum -= s.counts[slot-int64(slotWindow)][c.group]
-		}
+		n := s.count(first+int64(i), at)
+		sum += n - window[i%slotWindow]
+		window[i%slotWindow] = n
 		if i >= slotWindow-1 && sum > c.limit {
 			return false
 		}
@@ -87,12 +130,20 @@ func (s *slots) expire(now time.Duration) {
 	if keep-s.oldest > int64(len(s.counts)) { // after an idle time it is shorter to look at all
 		for slot := range s.counts {
 			if slot < keep {
-				delete(s.counts, slot)
+				s.drop(slot)
 			}
 		}
 		s.oldest = max(s.oldest, keep)
 	}
 	for ; s.oldest < keep; s.oldest++ {
-		delete(s.counts, s.oldest)
+		s.drop(s.oldest)
+	}
+}
+
+func (s *slots) drop(slot int64) {
+	if table := s.counts[slot]; table != nil {
+		clear(table)
+		s.spare = append(s.spare, table)
+		delete(s.counts, slot)
 	}
 }

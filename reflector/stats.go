@@ -30,8 +30,9 @@ type Stats struct {
 	Copies        uint64 // of bursts
 	CopiesFailed  uint64 // not sent: the socket refused, they were late, or the socket was shut
 	Beacons       uint64
-	BeaconsUnpaid uint64 // left out: no credit, no slot or no control flow
-	WriteErrors   uint64 // answers and beacons that the socket refused
+	BeaconsUnpaid uint64   // left out: no credit, no slot or no control flow
+	Lateness      Lateness // of the copies that left
+	WriteErrors   uint64   // answers and beacons that the socket refused
 
 	// All that passed, in packets and in IP bytes, headers counted.
 	PacketsOut uint64
@@ -49,6 +50,7 @@ func (c *core) snapshot(now time.Time) Stats {
 	c.expire(now)
 	s := c.stats
 	s.Refused, s.RefusedLimit = maps.Clone(s.Refused), maps.Clone(s.RefusedLimit)
-	s.Sessions, s.Remembered = len(c.sessions.byID), len(c.done)
+	s.Sessions, s.Pending, s.Remembered = len(c.sessions.byID), c.book.pending, c.book.done
+	s.Lateness = c.lateness.snapshot()
 	return s
 }

@@ -1,13 +1,17 @@
 package reflector
 
 import (
+	"math"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/natprobe/natprobe/reflector/wire"
 )
 
 func groupOf(addr string) group { return address(netip.MustParseAddr(addr)) }
@@ -69,7 +73,7 @@ func TestSlots(t *testing.T) {
 	const limit = 20
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		s := newSlots()
+		s := newSlots(DefaultOrders)
 		due := make(map[group][]time.Duration)
 		refused := 0
 		for now := time.Duration(0); now < time.Minute; now += time.Duration(random.Int64N(int64(100 * time.Millisecond))) {
@@ -107,7 +111,7 @@ func TestSlots(t *testing.T) {
 
 // TestSlotsGiveBack: a refused order holds nothing, and time frees the rest.
 func TestSlotsGiveBack(t *testing.T) {
-	s := newSlots()
+	s := newSlots(DefaultOrders)
 	at := 10 * time.Second
 	free, full := groupOf("192.0.2.1"), groupOf("192.0.2.2")
 	if _, ok := s.reserve([]claim{{full, at, 5, 5}}); !ok {
@@ -154,35 +158,203 @@ func TestMeter(t *testing.T) {
 	}
 }
 
+// TestSchedule plays random orders against a wheel, in ticks, blocks and after
+// pauses longer than a turn, and takes them out at the times that it names.
 func TestSchedule(t *testing.T) {
-	var s schedule = &heapSchedule{}
-	if _, ok := s.next(); ok || s.popDue(time.Hour) != nil {
-		t.Error("an empty schedule has something due")
-	}
-	random := rand.New(rand.NewPCG(1, 1))
-	var want []time.Duration
-	for range 1000 {
-		due := time.Duration(random.IntN(100)) * time.Millisecond
-		want = append(want, due)
-		s.push(&order{due: due})
-	}
-	slices.Sort(want)
-	if due, ok := s.next(); !ok || due != want[0] {
-		t.Errorf("next = %v, %v, want %v", due, ok, want[0])
-	}
-	var got []time.Duration
-	for now := time.Duration(0); now <= 105*time.Millisecond; now += 7 * time.Millisecond {
-		for o := s.popDue(now); o != nil; o = s.popDue(now) {
-			if o.due > now {
-				t.Fatalf("an order due at %v left at %v", o.due, now)
+	for seed := range uint64(20) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		b := newBook(1 << 12)
+		var s schedule = newWheel(b)
+		if _, ok := s.next(0); ok || s.popDue(time.Hour) != 0 {
+			t.Fatal("an empty schedule has something due")
+		}
+		now := time.Duration(random.Int64N(int64(3 * time.Hour)))
+		due := make(map[ref]time.Duration)
+		add := func() {
+			r, o, ok := b.add(0, wire.NewID(), nil, way{peer: home})
+			if !ok {
+				t.Fatal("no room")
 			}
-			got = append(got, o.due)
+			longest := []time.Duration{time.Millisecond, 100 * time.Millisecond, 10 * time.Second, maxDelay + wire.MaxSpread}[random.IntN(4)]
+			delay := time.Duration(random.Int64N(int64(longest))).Truncate(time.Millisecond)
+			o.at, o.delay, o.copies = now, uint32(delay/time.Millisecond), 1
+			due[r] = o.due()
+			s.push(now, r)
 		}
-		if due, ok := s.next(); ok && due <= now {
-			t.Fatalf("at %v an order due at %v was left", now, due)
+		taken, looks := 0, 0
+		for step := 0; step < 3000 || len(due) > 0; step++ {
+			for range random.IntN(3) {
+				if step < 2000 {
+					add()
+				}
+			}
+			last := time.Duration(0)
+			for r := s.popDue(now); r != 0; r = s.popDue(now) {
+				at, known := due[r]
+				if !known || at > now || at < last {
+					t.Fatalf("seed %d: at %v an order due at %v came after one due at %v (known: %v)", seed, now, at, last, known)
+				}
+				delete(due, r)
+				b.remove(r)
+				last = at
+				taken++
+			}
+			earliest := time.Duration(math.MaxInt64)
+			for _, at := range due {
+				earliest = min(earliest, at)
+			}
+			at, ok := s.next(now)
+			if ok != (len(due) > 0) || ok && (at > earliest || at <= now) {
+				t.Fatalf("seed %d: at %v the next is said to be due at %v (%v), it is at %v", seed, now, at, ok, earliest)
+			}
+			switch {
+			case ok && random.IntN(50) > 0:
+				now = at
+				if step < 2000 && random.IntN(2) == 0 { // between two departures
+					now -= time.Duration(random.Int64N(int64(at-now) + 1))
+				}
+			default:
+				now += time.Duration(random.Int64N(int64(2 * time.Hour)))
+			}
+			looks++
+		}
+		if taken < 1000 {
+			t.Errorf("seed %d: %d orders in %d looks: the test tries too little", seed, taken, looks)
 		}
 	}
+}
+
+// TestScheduleDrain: nothing is forgotten, wherever it waits.
+func TestScheduleDrain(t *testing.T) {
+	b := newBook(100)
+	w := newWheel(b)
+	var want []ref
+	for _, delay := range []uint32{0, 0, 3, 900, 30_000, 3_600_000} {
+		r, o, _ := b.add(0, wire.NewID(), nil, way{peer: home})
+		o.delay, o.copies = delay, 1
+		w.push(0, r)
+		want = append(want, r)
+	}
+	var got []ref
+	w.drain(func(r ref) { got = append(got, r) })
+	slices.Sort(got)
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+		t.Errorf("drained (-want +got):\n%s", diff)
+	}
+	if _, ok := w.next(0); ok || w.popDue(2*time.Hour) != 0 {
+		t.Error("something is left")
+	}
+}
+
+// TestBook fills a book, empties it in another order, and fills it again: the
+// memory is the same, and everything is found as long as it is there.
+func TestBook(t *testing.T) {
+	const orders = 3 * chunkSize
+	b := newBook(orders)
+	random := rand.New(rand.NewPCG(3, 1))
+	ports := []*port{{}, {}}
+	type entry struct {
+		ref     ref
+		session uint32
+		id      wire.ID
+		port    *port
+		way     way
+	}
+	for range 3 {
+		var entries []entry
+		for i := range orders {
+			e := entry{session: uint32(random.IntN(3)), id: wire.NewID(), port: ports[i%2]}
+			e.way.peer = netip.AddrPortFrom(netip.MustParseAddr([]string{"192.0.2.1", "2001:db8::1", "fe80::1%3"}[i%3]), uint16(i))
+			if i%5 == 0 {
+				e.way.local = netip.MustParseAddr("192.0.2.99")
+			}
+			if i%1000 == 0 {
+				e.way.addr = &net.UnixAddr{Name: "not the system's"}
+			}
+			var ok bool
+			if e.ref, _, ok = b.add(e.session, e.id, e.port, e.way); !ok {
+				t.Fatal("no room")
+			}
+			entries = append(entries, e)
+		}
+		random.Shuffle(len(entries), func(i, j int) { entries[i], entries[j] = entries[j], entries[i] })
+		for _, e := range entries {
+			if b.find(e.session, e.id) != b.at(e.ref) || b.find(e.session+3, e.id) != nil {
+				t.Fatalf("%+v isn't found", e)
+			}
+			if p, w := b.way(e.ref); p != e.port || w != e.way {
+				t.Fatalf("the way is %+v, want %+v", w, e.way)
+			}
+			b.remove(e.ref)
+			if b.find(e.session, e.id) != nil {
+				t.Fatalf("%+v is found after it is gone", e)
+			}
+		}
+	}
+	if len(b.chunks) != orders/chunkSize+1 || len(b.pathIndex) != 0 || len(b.foreign) != 0 {
+		t.Errorf("%d chunks, %d paths and %d foreign sources are left", len(b.chunks), len(b.pathIndex), len(b.foreign))
+	}
+}
+
+// TestBookPaths: a machine with more addresses than there is room for can't
+// fill the memory.
+func TestBookPaths(t *testing.T) {
+	b := newBook(1)
+	var first ref
+	for i := range maxPaths + 1 {
+		local := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		r, _, ok := b.add(0, wire.NewID(), nil, way{peer: home, local: local})
+		if ok != (i < maxPaths) {
+			t.Fatalf("path %d: room %v", i, ok)
+		}
+		if i == 0 {
+			first = r
+		}
+	}
+	b.remove(first)
+	if _, _, ok := b.add(0, wire.NewID(), nil, way{peer: home, local: netip.MustParseAddr("192.0.2.1")}); !ok {
+		t.Error("no room after a path was left")
+	}
+}
+
+// TestCounts: a count is never too low, and with few heavy groups hardly ever
+// much too high.
+func TestCounts(t *testing.T) {
+	const total = 1 << 16
+	c := newCounts(total)
+	heavy := groupOf("192.0.2.1")
+	c.add(heavy, 1024)
+	random := rand.New(rand.NewPCG(1, 1))
+	for range total {
+		c.add(group{prefix: random.Uint64()}, 1)
+	}
+	high := 0
+	for i := range 1000 {
+		if n := c.of(group{prefix: uint64(i), v4: true, wide: true}); n > 64 {
+			high++
+		}
+	}
+	if n := c.of(heavy); n < 1024 || n > 1100 {
+		t.Errorf("1024 are told as %d", n)
+	}
+	if high > 2 {
+		t.Errorf("%d of 1000 groups without any are told more than 64", high)
+	}
+	c.add(heavy, -1024)
+	if n := c.of(heavy); n > 64 {
+		t.Errorf("none are told as %d", n)
+	}
+}
+
+func TestLateness(t *testing.T) {
+	var l lateness
+	for _, d := range []time.Duration{-1, 0, 64 * time.Microsecond, 64*time.Microsecond + 1, 128 * time.Microsecond, time.Second, time.Hour} {
+		l.observe(d)
+	}
+	s := l.snapshot()
+	want := make([]uint64, latenessRanges)
+	want[0], want[1], want[14] = 3, 2, 1
+	if diff := cmp.Diff(want, s.Count); diff != "" || s.Total != 7 || s.Upper[14] < time.Second || s.Upper[13] >= time.Second {
+		t.Errorf("total %d, (-want +got):\n%s", s.Total, diff)
 	}
 }

@@ -109,18 +109,22 @@ func (c Code) reason() string {
 func (c Code) String() string { return fmt.Sprintf("%d (%s)", int(c), c.reason()) }
 
 // Encode returns the datagram, CopySize bytes.
-func (c Burst) Encode() []byte { return c.encode(attrBurst) }
+func (c Burst) Encode() []byte { return c.Append(nil) }
+
+// Append adds the datagram to b. Where b has room it allocates nothing.
+func (c Burst) Append(b []byte) []byte { return c.append(b, attrBurst) }
 
 // Encode returns the datagram, CopySize bytes.
-func (c Beacon) Encode() []byte { return c.encode(attrBeacon) }
+func (c Beacon) Encode() []byte { return c.Append(nil) }
 
-func (c Copy) encode(a stun.AttrType) []byte {
-	m := begin(stun.ClassIndication, c.ID)
-	b := make([]byte, 8)
-	b[0], b[1] = clamp8(c.Index), clamp8(c.Of)
-	binary.BigEndian.PutUint32(b[4:], micros(c.Gap))
-	m.Add(a, b)
-	return m.Raw
+// Append adds the datagram to b. Where b has room it allocates nothing.
+func (c Beacon) Append(b []byte) []byte { return c.append(b, attrBeacon) }
+
+func (c Copy) append(b []byte, a stun.AttrType) []byte {
+	start := len(b)
+	b = appendHeader(b, stun.NewType(stun.MethodBinding, stun.ClassIndication), c.ID)
+	b = append(appendAttribute(b, a, 8), clamp8(c.Index), clamp8(c.Of), 0, 0)
+	return closeMessage(binary.BigEndian.AppendUint32(b, micros(c.Gap)), start, false)
 }
 
 // ParseReply decodes what a reflector or any STUN server sent. Its error is
