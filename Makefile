@@ -52,7 +52,7 @@ bench-labs: ## labs with real routers' timers at full length; prints the table o
 	$(GO) test -run '^TestBenchLabs$$' -count=1 -timeout 30m -v ./cmd/natprobe -args -bench-labs
 
 bench-reflector: ## CPU a plain STUN request, beside a C echo and coturn; prints the table of reflector/README.md (two minutes)
-	$(GO) test -run '^$$' -bench '^BenchmarkReflector$$' -benchtime 1x -count=1 -timeout 30m ./cmd/natprobe
+	$(GO) test -run '^$$' -bench '^BenchmarkReflector' -benchtime 1x -count=1 -timeout 30m ./cmd/natprobe
 
 fmt: ## format the code
 	gofmt -w $$($(GO) list -f '{{.Dir}}' ./...) .ci

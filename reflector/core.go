@@ -45,7 +45,9 @@ func newCore(cfg Config, minter *wire.Minter, now time.Time) *core {
 		sessions:  newSessions(),
 		book:      newBook(limits.Orders),
 		pending:   newCounts(limits.Orders),
-		stats:     Stats{Refused: make(map[wire.Code]uint64), RefusedLimit: make(map[wire.LimitKind]uint64)},
+		stats: Stats{
+			Refused: make(map[wire.Code]uint64), RefusedLimit: make(map[wire.LimitKind]uint64), RefusedKind: make(map[wire.Kind]uint64),
+		},
 	}
 }
 
@@ -116,6 +118,7 @@ func identify(r wire.Request) (wire.ID, wire.Kind) {
 // doesn't. It is paid for as any refusal.
 func (c *core) unknown(a arrival, r wire.Binding) []byte {
 	c.stats.Refused[wire.CodeUnknownAttribute]++
+	c.stats.RefusedKind[wire.KindNone]++
 	reply := wire.PlainError{ID: r.ID, Code: wire.CodeUnknownAttribute, Unknown: r.Unknown}.Encode()
 	if wire.IPBytes(a.peer.Addr(), len(reply)) > a.size {
 		c.stats.Silent++
@@ -160,6 +163,7 @@ func limitValue(n int) uint32 { return uint32(min(max(int64(n), 0), math.MaxUint
 func (c *core) refuse(a arrival, r wire.Refusal) []byte {
 	r.Boot = c.boot
 	c.stats.Refused[r.Code]++
+	c.stats.RefusedKind[r.Kind]++
 	if r.Limit != wire.LimitNone {
 		c.stats.RefusedLimit[r.Limit]++
 	}

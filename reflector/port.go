@@ -74,6 +74,8 @@ func (t *tally) addTo(s *Stats) {
 	s.Foreign += t.foreign.Load()
 	s.Plain += t.plain.Load()
 	s.Silent += t.silent.Load()
+	s.PlainSilent += t.silent.Load()
+	s.PlainRefused += t.badRequest.Load() + t.unknownAttribute.Load()
 	s.WriteErrors += t.writeErrors.Load()
 	s.BytesIn += t.bytesIn.Load()
 	s.BytesOut += t.bytesOut.Load()

@@ -65,6 +65,7 @@ func (r *Reflector) Stats() Stats {
 	for p := range r.ports {
 		p.tally.addTo(&s)
 	}
+	s.Sockets = len(r.ports)
 	return s
 }
 

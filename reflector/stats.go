@@ -24,6 +24,9 @@ type Stats struct {
 	Duplicates   uint64                    // orders that came again
 	Refused      map[wire.Code]uint64      // by STUN error code
 	RefusedLimit map[wire.LimitKind]uint64 // those that met a limit
+	RefusedKind  map[wire.Kind]uint64      // of natprobe messages, by their kind; KindNone: they had none that could be read
+	PlainRefused uint64                    // plain STUN requests answered with an error
+	PlainSilent  uint64                    // plain STUN requests above a limit
 	Silent       uint64                    // refusals that would have been larger than their request, and what a meter dropped
 
 	// Departures.
@@ -40,6 +43,7 @@ type Stats struct {
 	BytesOut   uint64
 
 	// What it holds now.
+	Sockets    int // that are served
 	Sessions   int
 	Pending    int // orders whose burst is due
 	Remembered int // orders whose burst has left, or that asked for none
@@ -50,6 +54,7 @@ func (c *core) snapshot(now time.Time) Stats {
 	c.expire(now)
 	s := c.stats
 	s.Refused, s.RefusedLimit = maps.Clone(s.Refused), maps.Clone(s.RefusedLimit)
+	s.RefusedKind = maps.Clone(s.RefusedKind)
 	s.Sessions, s.Pending, s.Remembered = len(c.sessions.byID), c.book.pending, c.book.done
 	s.Lateness = c.lateness.snapshot()
 	return s

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,6 +18,12 @@ func TestCommandLines(t *testing.T) {
 	t.Parallel()
 	taken := udpSocket(t).LocalAddr().String()
 	silent := udpSocket(t).LocalAddr().String()
+	tcp, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tcp.Close() })
+	takenTCP := tcp.Addr().String()
 	gone := udpSocket(t)
 	closed := gone.LocalAddr().String()
 	if err := gone.Close(); err != nil {
@@ -100,6 +107,9 @@ func TestCommandLines(t *testing.T) {
 		{"advertised name", "reflector --advertise stun.example.org", "", exitUsage, []string{`--advertise "stun.example.org" is no address`}},
 		{"advertised once for two", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.2:3479 --advertise 192.0.2.1", "", exitUsage, []string{"--advertise is there 1 times", "takes two"}},
 		{"advertised twice for one", "reflector --advertise 192.0.2.1 --advertise 192.0.2.2", "", exitUsage, []string{"--advertise 192.0.2.2", "one public address"}},
+		{"no orders", "reflector --limit-orders 0", "", exitUsage, []string{"--limit-orders 0 is not between 1 and"}},
+		{"admin port in use", "reflector --listen 127.0.0.1:0 --admin " + takenTCP, "", exitFailed, []string{"--admin " + takenTCP, "another program uses that port"}},
+		{"admin that is no address", "reflector --listen 127.0.0.1:0 --admin localhost:9478", "", exitUsage, []string{`--admin "localhost:9478"`, "IP:PORT"}},
 		{"sockets", "reflector --sockets 257", "", exitUsage, []string{"--sockets 257 is not between 0 and 256"}},
 		{"log format", "reflector --log-format xml", "", exitUsage, []string{`"xml" is not text or json`}},
 	}

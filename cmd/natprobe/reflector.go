@@ -11,8 +11,10 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -24,13 +26,18 @@ import (
 // maxSockets is more than the processors of any machine that this is for.
 const maxSockets = 256
 
+// garbagePercent is how much garbage there may be for the memory in use.
+const garbagePercent = 10
+
 // reflectorFlags are the flags of reflector.
 type reflectorFlags struct {
 	listen     []string
 	alternate  []string
 	advertise  []string
 	secretFile string
+	admin      string
 	limitPPS   int
+	orders     int
 	sockets    int
 	logFormat  string
 }
@@ -59,7 +66,9 @@ timers are measured instead of the prober's NAT. Ctrl-C or SIGTERM ends it.`,
 	flags.StringArrayVar(&f.alternate, "alternate", nil, "second `IP:PORT`, both unlike those of --listen, for STUN clients that test NATs (RFC 5780); both addresses then have both ports; one for each family")
 	flags.StringArrayVar(&f.advertise, "advertise", nil, "public `IP` where this machine is behind a 1:1 NAT; with --alternate twice, in the order of the two")
 	flags.StringVar(&f.secretFile, "secret-file", "", fmt.Sprintf("`FILE` with the secret that tokens are made with, at least %d bytes (default: a random one)", wire.MinSecret))
+	flags.StringVar(&f.admin, "admin", "", "`IP:PORT` (TCP) for metrics, /metrics, and health, /healthz; not for the public (default: none)")
 	flags.IntVar(&f.limitPPS, "limit-pps", reflector.DefaultPPS, "`PACKETS` a second from one address; 0 lifts the limit, for benches and labs only")
+	flags.IntVar(&f.orders, "limit-orders", reflector.DefaultOrders, "`ORDERS` held in memory, pending and remembered; a million takes 160 MB")
 	flags.IntVar(&f.sockets, "sockets", 0, "`NUMBER` of sockets that share the load of each --listen, on Linux; 0: one for two processors")
 	flags.StringVar(&f.logFormat, "log-format", "text", "`FORMAT`: text or json")
 	complete(cmd, "log-format", []string{"text", "json"})
@@ -86,6 +95,10 @@ func (f reflectorFlags) config(stderr io.Writer) (reflector.Config, error) {
 	default:
 		cfg.Limits.PPS = f.limitPPS
 	}
+	if f.orders < 1 || f.orders > most {
+		return cfg, usagef("--limit-orders %d is not between 1 and %d", f.orders, most)
+	}
+	cfg.Limits.Orders = f.orders
 	if f.sockets < 0 || f.sockets > maxSockets {
 		return cfg, usagef("--sockets %d is not between 0 and %d", f.sockets, maxSockets)
 	}
@@ -128,6 +141,11 @@ func (a *app) reflector(ctx context.Context, f reflectorFlags) error {
 	if err != nil {
 		return err
 	}
+	// Nearly all memory is orders, which last. The garbage beside them may not
+	// double it, as it may in other programs.
+	if _, set := a.env("GOGC"); !set {
+		defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
+	}
 	plan, err := f.listening()
 	if err != nil {
 		return err
@@ -152,7 +170,24 @@ func (a *app) reflector(ctx context.Context, f reflectorFlags) error {
 			a.say("%s A second address serves them: --alternate IP:PORT\n", missing)
 		}
 	}
-	return serveAll(ctx, r, servers)
+	if f.admin == "" {
+		return serveAll(ctx, r, servers)
+	}
+	admin, err := openAdmin(ctx, f.admin, r, cfg.Logger)
+	if err != nil {
+		return err
+	}
+	serving, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() {
+		if err := admin.serve(serving); err != nil { // no reason to stop reflecting
+			cfg.Logger.Error("no metrics any more", "error", err)
+		}
+	})
+	err = serveAll(ctx, r, servers)
+	stop()
+	beside.Wait()
+	return err
 }
 
 // announce says where the sockets of a server listen, and how to use them.

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/natprobe/natprobe/reflector"
+)
+
+const (
+	// adminTimeout bounds each part of an exchange on the admin address: who is
+	// slow there may not hold connections.
+	adminTimeout = 10 * time.Second
+	// adminHeader is the most that a request's header may have, in bytes.
+	adminHeader = 16 << 10
+	// healthTimeout is how long the reflector may take to tell its counters
+	// before it counts as stuck.
+	healthTimeout = 2 * time.Second
+)
+
+// admin serves metrics and health on an address of its own.
+type admin struct {
+	listener net.Listener
+	server   *http.Server
+}
+
+// openAdmin opens the address.
+func openAdmin(ctx context.Context, address string, r *reflector.Reflector, logger *slog.Logger) (*admin, error) {
+	if _, err := netip.ParseAddrPort(address); err != nil {
+		return nil, usagef("--admin %q: want IP:PORT, as 127.0.0.1:9478", address)
+	}
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, listenError("--admin", address, err)
+	}
+	return &admin{listener: listener, server: &http.Server{
+		Handler:           adminHandler(r),
+		ReadHeaderTimeout: adminTimeout, ReadTimeout: adminTimeout, WriteTimeout: adminTimeout, IdleTimeout: adminTimeout,
+		MaxHeaderBytes: adminHeader,
+		ErrorLog:       slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}}, nil
+}
+
+// adminHandler serves /metrics and /healthz.
+func adminHandler(r *reflector.Reflector) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(reflector.NewCollector(r), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: adminTimeout}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, req *http.Request) {
+		if err := healthy(req.Context(), r); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ok\n") // who asked is gone, where that fails
+	})
+	return mux
+}
+
+// healthy says why a reflector isn't well. Its sockets end the program when
+// they fail, so what is left is that it is stuck.
+func healthy(ctx context.Context, r *reflector.Reflector) error {
+	told := make(chan reflector.Stats, 1)
+	go func() { told <- r.Stats() }()
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	select {
+	case s := <-told:
+		if s.Sockets == 0 {
+			return errors.New("no socket is served")
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("no counters within %v", healthTimeout)
+	}
+}
+
+// serve serves until ctx is done.
+func (s *admin) serve(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { _ = s.server.Close() })()
+	if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("admin address: %w", err)
+	}
+	return nil
+}

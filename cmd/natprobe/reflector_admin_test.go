@@ -1,0 +1,64 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/natprobe/natprobe/reflector"
+)
+
+// TestAdmin asks the admin address of a running reflector, and of one that is
+// not served.
+func TestAdmin(t *testing.T) {
+	t.Parallel()
+	r, err := reflector.New(reflector.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(adminHandler(r))
+	defer server.Close()
+	get := func(method, path string) (int, string) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode, string(body)
+	}
+	if status, body := get("GET", "/healthz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "no socket") {
+		t.Errorf("health without sockets: %d, %q", status, body)
+	}
+	conn := udpSocket(t)
+	served := make(chan error, 1)
+	go func() { served <- r.Serve(t.Context(), conn) }()
+	for status, body := get("GET", "/healthz"); status != http.StatusOK; status, body = get("GET", "/healthz") {
+		if len(served) > 0 {
+			t.Fatalf("health is %d, %q, and Serve has ended with %v", status, body, <-served)
+		}
+	}
+	if status, body := get("GET", "/metrics"); status != http.StatusOK || !strings.Contains(body, "natprobe_reflector_orders_pending 0\n") {
+		t.Errorf("metrics: %d\n%s", status, body)
+	}
+	for _, try := range []struct {
+		method, path string
+		want         int
+	}{{"POST", "/metrics", http.StatusMethodNotAllowed}, {"GET", "/", http.StatusNotFound}, {"GET", "/debug/pprof/", http.StatusNotFound}} {
+		if status, _ := get(try.method, try.path); status != try.want {
+			t.Errorf("%s %s: %d, want %d", try.method, try.path, status, try.want)
+		}
+	}
+	conn.Close()
+	<-served
+}
