@@ -15,24 +15,25 @@ type departing struct {
 	beacons []beacon
 }
 
-// departures sends what is due at p until ctx is done.
+// departures sends what is due at p until ctx is done and the alarm wakes it.
 func (r *Reflector) departures(ctx context.Context, p *port) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
+	if own, ok := p.alarm.(interface{ ownThread() }); ok {
+		own.ownThread()
+	}
 	var d departing
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.wake:
-		case <-timer.C:
+	for ctx.Err() == nil {
+		for r.departSome(p, &d) {
+			if ctx.Err() != nil {
+				return
+			}
 		}
-		for more := true; more && ctx.Err() == nil; {
-			more = r.departSome(p, &d)
+		wait, ok := r.untilNext(p)
+		if !ok {
+			wait = -1
+		} else if wait <= 0 {
+			continue
 		}
-		if wait, ok := r.untilNext(p); ok {
-			timer.Reset(wait)
-		}
+		p.alarm.wait(wait)
 	}
 }
 

@@ -14,7 +14,7 @@ type port struct {
 	conn      net.PacketConn
 	transport transport
 	due       schedule // of the orders that arrived here; made when it is served
-	wake      chan struct{}
+	alarm     alarm    // likewise
 	shut      bool
 
 	public     netip.AddrPort // as clients see it; invalid: unknown
@@ -23,7 +23,7 @@ type port struct {
 }
 
 func newPort(conn net.PacketConn) *port {
-	return &port{conn: conn, transport: newTransport(conn), wake: make(chan struct{}, 1)}
+	return &port{conn: conn, transport: newTransport(conn)}
 }
 
 // discovers says whether the port is one of an RFC 5780 server's.

@@ -117,7 +117,7 @@ func (r *Reflector) servePort(ctx context.Context, p *port) error {
 	conn := p.conn
 	r.mu.Lock()
 	r.ports[p] = struct{}{}
-	p.due = newWheel(r.core.book)
+	p.due, p.alarm = newWheel(r.core.book), newAlarm(p.transport)
 	r.mu.Unlock()
 	r.logger.Info("serving", "address", conn.LocalAddr().String())
 
@@ -127,9 +127,14 @@ func (r *Reflector) servePort(ctx context.Context, p *port) error {
 		r.departures(serving, p)
 		_ = conn.SetReadDeadline(time.Unix(1, 0)) // lets the reader go
 	})
+	departures.Go(func() {
+		<-serving.Done()
+		p.alarm.wake()
+	})
 	err := r.read(serving, p)
 	stop()
 	departures.Wait()
+	p.alarm.close()
 	_ = conn.SetReadDeadline(time.Time{})
 
 	r.mu.Lock()
@@ -220,10 +225,7 @@ func (r *Reflector) natprobe(now time.Time, p *port, in *packet) []byte {
 	before, had := p.due.next(at)
 	reply := r.core.handle(now, p, in.way, in.data)
 	if after, has := p.due.next(at); has && (!had || after < before) {
-		select {
-		case p.wake <- struct{}{}:
-		default:
-		}
+		p.alarm.wake()
 	}
 	return reply
 }

@@ -41,12 +41,7 @@ type benchServer struct {
 // take turns in one run. It prints medians as a table in Markdown.
 func BenchmarkReflector(b *testing.B) {
 	dir := b.TempDir()
-	for _, name := range []string{"echo", "load"} {
-		source := filepath.Join("..", "..", "reflector", "bench", name+".c")
-		if output, err := exec.Command("gcc", "-O2", "-Wall", "-o", filepath.Join(dir, name), source).CombinedOutput(); err != nil {
-			b.Skipf("SKIPPED, the bench needs gcc: %v\n%s", err, output)
-		}
-	}
+	buildBench(b, dir, "echo", "load")
 	natprobe := filepath.Join(dir, "natprobe")
 	if output, err := exec.Command("go", "build", "-o", natprobe, ".").CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, output)
@@ -75,6 +70,17 @@ func BenchmarkReflector(b *testing.B) {
 	}
 	// Not a log, which the testing package cuts short.
 	fmt.Printf("\nmedians of %d rounds\n\n%s\n", benchRounds, benchTable(b, servers))
+}
+
+// buildBench compiles C programs of the bench, or skips it.
+func buildBench(b *testing.B, dir string, names ...string) {
+	b.Helper()
+	for _, name := range names {
+		source := filepath.Join("..", "..", "reflector", "bench", name+".c")
+		if output, err := exec.Command("gcc", "-O2", "-Wall", "-o", filepath.Join(dir, name), source).CombinedOutput(); err != nil {
+			b.Skipf("SKIPPED, the bench needs gcc: %v\n%s", err, output)
+		}
+	}
 }
 
 // startBench runs a server until the bench ends.

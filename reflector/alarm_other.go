@@ -1,0 +1,5 @@
+//go:build !linux
+
+package reflector
+
+func newAlarm(transport) alarm { return newTimerAlarm() }
