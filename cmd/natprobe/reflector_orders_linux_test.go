@@ -55,7 +55,7 @@ func BenchmarkReflectorOrders(b *testing.B) {
 }
 
 // ordersPending are the rows of the table.
-var ordersPending = []int{10_000}
+var ordersPending = []int{10_000, 100_000, 1_000_000}
 
 // benchOrders returns the rows of the table: the reflector's, and beside it that
 // of a C program which only sleeps until a moment has come.
