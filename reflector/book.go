@@ -124,7 +124,7 @@ type book struct {
 
 func newBook(orders int) *book {
 	size := 1
-	for size < orders {
+	for size < orders/4*3 { // some have neighbours
 		size *= 2
 	}
 	return &book{

@@ -77,7 +77,7 @@ func (c *core) admitOrder(now time.Time, a arrival, s *session, w wire.Order) (w
 	no := func(code wire.Code, limit wire.LimitKind, value int) (wire.Refusal, bool) {
 		return wire.Refusal{Code: code, Limit: limit, Value: limitValue(value)}, false
 	}
-	l := c.limits
+	l, used := c.limits, c.book.pending+c.book.done
 	switch {
 	case w.Copies > 0 && w.Delay > l.MaxDelay:
 		return no(wire.CodeQuota, wire.LimitDelay, int(l.MaxDelay/time.Second))
@@ -89,14 +89,22 @@ func (c *core) admitOrder(now time.Time, a arrival, s *session, w wire.Order) (w
 		return no(wire.CodeQuota, wire.LimitPending, l.Pending)
 	case l.Pending != Unlimited && c.pending.of(network(addr)) >= l.Pending*prefixShare:
 		return no(wire.CodeQuota, wire.LimitPending, l.Pending*prefixShare)
-	case c.book.pending+c.book.done >= l.Orders:
+	case used >= l.Orders:
 		return no(wire.CodeCapacity, wire.LimitMemory, l.Orders)
+	case l.Pending != Unlimited && c.pending.of(network(addr)) >= fairShare(l.Orders-used):
+		return no(wire.CodeCapacity, wire.LimitMemory, fairShare(l.Orders-used))
 	}
 	if full, ok := c.slots.reserve(c.claims(c.since(now), addr, s.control.peer.Addr(), w)); !ok {
 		return no(wire.CodeQuota, wire.LimitSlot, full.limit)
 	}
 	return wire.Refusal{}, true
 }
+
+// fairShare is how much one network may hold, of what is free (the dynamic
+// threshold of Choudhury and Hahne, 1998). The first ones get no less by it than
+// their own limits give; where forty networks try to take all, a quarter
+// stays for those that come later; a hundred and more can take nearly all.
+func fairShare(free int) int { return max(free/30, 8) }
 
 // proven says whether one of the tokens is good for addr.
 func (c *core) proven(now time.Time, addr netip.Addr, tokens []wire.Token) bool {

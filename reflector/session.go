@@ -147,6 +147,8 @@ func (c *core) admitSession(addr netip.Addr) (wire.Refusal, bool) {
 		r.Code, r.Value = wire.CodeQuota, sessionsPerAddress
 	case c.sessions.owners[network(addr)] >= sessionsPerAddress*prefixShare:
 		r.Code, r.Value = wire.CodeQuota, sessionsPerAddress*prefixShare
+	case c.sessions.owners[network(addr)] >= fairShare(c.limits.Sessions-len(c.sessions.byID)):
+		r.Code, r.Value = wire.CodeCapacity, limitValue(fairShare(c.limits.Sessions-len(c.sessions.byID)))
 	default:
 		return wire.Refusal{}, true
 	}
