@@ -3,6 +3,8 @@ package reflector
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -39,6 +41,37 @@ func TestGuideTellsTheLimits(t *testing.T) {
 	} {
 		if !strings.Contains(string(page), row) {
 			t.Errorf("README.md doesn't say: %s", row)
+		}
+	}
+}
+
+// TestSecurityPageNamesTests: each test that SECURITY.md relies on is there.
+func TestSecurityPageNamesTests(t *testing.T) {
+	page, err := os.ReadFile("SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var code strings.Builder
+	for _, pattern := range []string{"*_test.go", "wire/*_test.go", "../cmd/natprobe/*_test.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range files {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			code.Write(text)
+		}
+	}
+	names := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z]+)`").FindAllStringSubmatch(string(page), -1)
+	if len(names) < 20 {
+		t.Errorf("SECURITY.md names %d tests", len(names))
+	}
+	for _, name := range names {
+		if !strings.Contains(code.String(), "\nfunc "+name[1]+"(") {
+			t.Errorf("there is no %s", name[1])
 		}
 	}
 }

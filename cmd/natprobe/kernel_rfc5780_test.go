@@ -5,22 +5,15 @@ package main_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
-
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/natprobe/natprobe/probe/natlab"
 	"github.com/natprobe/natprobe/reflector"
@@ -66,57 +59,6 @@ func startDiscoveryNet(t *testing.T, spec natlab.Spec) *kernelNet {
 		}
 	})
 	return n
-}
-
-// addServerAddr gives a lab's server another address. It gets into the server's
-// namespace by a socket that is there.
-func addServerAddr(t *testing.T, n *kernelNet, addr netip.Addr) {
-	t.Helper()
-	inside, err := n.ServerListen(t.Context(), "udp", netip.AddrPortFrom(n.ServerAddr(), 0).String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer inside.Close()
-	raw, err := inside.(syscall.Conn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { // on a thread of its own, which ends with it, as it can't be brought back
-		runtime.LockOSThread()
-		done <- func() error {
-			var namespace int
-			var err error
-			if controlErr := raw.Control(func(fd uintptr) { namespace, err = unix.IoctlRetInt(int(fd), unix.SIOCGSKNS) }); controlErr != nil {
-				return controlErr
-			}
-			if err != nil {
-				return fmt.Errorf("find the server's namespace: %w", err)
-			}
-			defer unix.Close(namespace)
-			if err := unix.Setns(namespace, unix.CLONE_NEWNET); err != nil {
-				return err
-			}
-			links, err := netlink.LinkList()
-			if err != nil {
-				return err
-			}
-			i := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Flags&net.FlagLoopback == 0 })
-			if i < 0 {
-				return fmt.Errorf("the server has no link")
-			}
-			bits := 24
-			if addr.Is6() {
-				bits = 64
-			}
-			return netlink.AddrAdd(links[i], &netlink.Addr{
-				IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(bits, addr.BitLen())}, Flags: unix.IFA_F_NODAD * (addr.BitLen() / 128),
-			})
-		}()
-	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
 }
 
 // coturnTool finds one of coturn's programs, or skips the test.

@@ -1,0 +1,251 @@
+package main_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pion/stun/v3"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/natprobe/natprobe/probe"
+	"github.com/natprobe/natprobe/probe/natlab"
+	"github.com/natprobe/natprobe/reflector"
+	"github.com/natprobe/natprobe/reflector/wire"
+)
+
+// onServer runs fn on a thread inside the namespace of a lab's server, which it
+// finds by a socket that is there.
+func onServer(t *testing.T, n *kernelNet, fn func() error) {
+	t.Helper()
+	inside, err := n.ServerListen(t.Context(), "udp", netip.AddrPortFrom(n.ServerAddr(), 0).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inside.Close()
+	raw, err := inside.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	enter := func() error {
+		namespace, failure := 0, error(nil)
+		err := raw.Control(func(fd uintptr) { namespace, failure = unix.IoctlRetInt(int(fd), unix.SIOCGSKNS) })
+		if err != nil {
+			return err
+		}
+		if failure != nil {
+			return fmt.Errorf("find the server's namespace: %w", failure)
+		}
+		defer unix.Close(namespace)
+		return unix.Setns(namespace, unix.CLONE_NEWNET)
+	}
+	done := make(chan error, 1)
+	go func() { // on a thread of its own, which ends with it, as it can't be brought back
+		runtime.LockOSThread()
+		err := enter()
+		if err == nil {
+			err = fn()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serverLink returns the link and an address of it, for netlink.
+func serverLink(addr netip.Addr) (netlink.Link, *netlink.Addr, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, nil, err
+	}
+	i := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Flags&net.FlagLoopback == 0 })
+	if i < 0 {
+		return nil, nil, fmt.Errorf("the server has no link")
+	}
+	a := &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(24, 32)}}
+	if addr.Is6() {
+		a = &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(64, 128)}, Flags: unix.IFA_F_NODAD}
+	}
+	return links[i], a, nil
+}
+
+// addServerAddr gives a lab's server another address.
+func addServerAddr(t *testing.T, n *kernelNet, addr netip.Addr) {
+	t.Helper()
+	onServer(t, n, func() error {
+		link, a, err := serverLink(addr)
+		if err != nil {
+			return err
+		}
+		return netlink.AddrAdd(link, a)
+	})
+}
+
+// removeServerAddr takes it away again.
+func removeServerAddr(t *testing.T, n *kernelNet, addr netip.Addr) {
+	t.Helper()
+	onServer(t, n, func() error {
+		link, a, err := serverLink(addr)
+		if err != nil {
+			return err
+		}
+		return netlink.AddrDel(link, a)
+	})
+}
+
+// TestKernelAddressGone: where one of the reflector's addresses goes away, the
+// other goes on, and when it comes back it works without a restart.
+func TestKernelAddressGone(t *testing.T) {
+	t.Parallel()
+	n := startDiscoveryNet(t, natlab.Spec{})
+	alternate := n.ServerAddr().Next().Next()
+	conn, err := n.ClientListen(t.Context(), "udp", netip.AddrPortFrom(n.ClientAddr(), 0).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answers := func(from netip.Addr, patience time.Duration) bool {
+		t.Helper()
+		request := stun.MustBuild(stun.TransactionID, stun.BindingRequest)
+		to := net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, labPort))
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+			_, _ = conn.WriteTo(request.Raw, to) // it may have no way
+			_ = conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+			b := make([]byte, 2048)
+			size, _, err := conn.ReadFrom(b)
+			m := &stun.Message{Raw: b[:size]}
+			if err == nil && m.Decode() == nil && m.TransactionID == request.TransactionID {
+				return true
+			}
+		}
+		return false
+	}
+	if !answers(n.ServerAddr(), stunPatience) || !answers(alternate, stunPatience) {
+		t.Fatal("one of the addresses doesn't answer at all")
+	}
+	removeServerAddr(t, n, alternate)
+	if answers(alternate, 500*time.Millisecond) {
+		t.Error("an address that is gone answers")
+	}
+	if !answers(n.ServerAddr(), stunPatience) {
+		t.Error("without the alternate address the primary one doesn't answer")
+	}
+	addServerAddr(t, n, alternate)
+	if !answers(alternate, stunPatience) {
+		t.Error("the address that came back doesn't answer")
+	}
+}
+
+// floodRate is in packets a second: fifty times what the prober sends, and little
+// enough for the tests beside it.
+const floodRate = 5000
+
+// TestKernelForgedFlood has a prober measure its NAT while the reflector is
+// flooded from forged sources all over the Internet: its brackets are right, and
+// as narrow as ever.
+func TestKernelForgedFlood(t *testing.T) {
+	t.Parallel()
+	spec := natlab.Spec{NATs: []natlab.NATSpec{box(4, 8)}}
+	n := startKernelNet(t, spec)
+	n.stopReflector()
+	r, err := reflector.New(reflector.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := n.ServerListen(t.Context(), "udp", n.reflectorAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- r.Serve(ctx, conn) }()
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-served, conn.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	sent := 0
+	record := n.measure(probe.Config{Max: 16 * time.Second}, func(ctx context.Context) { sent = flood(t, ctx, n) })
+	stats := r.Stats()
+	t.Logf("%d forged packets, %d datagrams came in; %s", sent, stats.Received, summary(record, truthsOf(spec), 0))
+	if arrived := int(stats.Received) - record.Effort.PacketsSent; arrived < floodRate || arrived < sent/2 {
+		t.Errorf("%d of %d forged packets arrived: that is no flood", arrived, sent)
+	}
+	if stats.BytesOut > stats.BytesIn {
+		t.Errorf("%d bytes brought %d", stats.BytesIn, stats.BytesOut)
+	}
+	if err := truthsOf(spec).wrong(record); err != nil {
+		t.Errorf("%v\n%s", err, story(record))
+	}
+	if err := wide(record); err != nil && !stoodStill(record) {
+		t.Errorf("%v\n%s", err, story(record))
+	}
+}
+
+// flood sends to a lab's reflector, from forged sources, until ctx is done.
+func flood(t *testing.T, ctx context.Context, n *kernelNet) (sent int) {
+	fd := -1
+	onServer(t, n, func() (err error) {
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+		return err
+	})
+	defer unix.Close(fd)
+	random := rand.New(rand.NewPCG(1, 1))
+	to := &unix.SockaddrInet4{Addr: n.ServerAddr().As4()}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return sent
+		case <-tick.C:
+		}
+		for range floodRate / 100 {
+			if err := unix.Sendto(fd, forged(random, n.ServerAddr()), 0, to); err != nil {
+				t.Errorf("forging: %v", err)
+				return sent
+			}
+			sent++
+		}
+	}
+}
+
+// forged returns an IPv4 packet for the reflector from anywhere.
+func forged(random *rand.Rand, to netip.Addr) []byte {
+	var payload []byte
+	switch random.IntN(4) {
+	case 0:
+		payload = wire.Binding{ID: wire.NewID()}.Encode()
+	case 1:
+		payload = wire.Hello{ID: wire.NewID()}.Encode()
+	case 2:
+		payload = wire.Order{ID: wire.NewID(), Session: wire.NewSessionID(), Tokens: make([]wire.Token, 4), Copies: 10, Size: 600}.Encode()
+	case 3:
+		payload = make([]byte, random.IntN(200))
+		for i := range payload {
+			payload[i] = byte(random.Uint32())
+		}
+	}
+	const header = 28
+	b := make([]byte, header, header+len(payload))
+	b[0], b[8], b[9] = 0x45, 64, unix.IPPROTO_UDP // the kernel adds length and checksum
+	binary.BigEndian.PutUint32(b[12:], 0x0b000000+random.Uint32N(0x60000000))
+	dst := to.As4()
+	copy(b[16:], dst[:])
+	binary.BigEndian.PutUint16(b[20:], uint16(1024+random.IntN(60000)))
+	binary.BigEndian.PutUint16(b[22:], labPort)
+	binary.BigEndian.PutUint16(b[24:], uint16(8+len(payload)))
+	return append(b, payload...)
+}
