@@ -16,7 +16,7 @@ func anywhere(random *rand.Rand) netip.AddrPort {
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:], random.Uint64())
 	binary.BigEndian.PutUint64(b[8:], random.Uint64())
-	addr := netip.AddrFrom4([4]byte{byte(11 + b[0]%100), b[1], b[2], b[3]})
+	addr := netip.AddrFrom4([4]byte{11 + b[0]%100, b[1], b[2], b[3]})
 	if random.IntN(2) == 0 {
 		b[0], b[1] = 0x20, 0x01
 		addr = netip.AddrFrom16(b)

@@ -227,7 +227,7 @@ func (c *batchConn) fail(packets []packet, end int) {
 func (c *batchConn) fill(i int, p *packet) {
 	p.failed = false
 	h := &c.out.headers[i].header
-	c.out.vectors[i].Base = unsafe.SliceData(p.data)
+	c.out.vectors[i].Base = unsafe.SliceData(p.data) //nolint:gosec // with its length, below; nil where it is empty
 	c.out.vectors[i].SetLen(len(p.data))
 	h.Namelen = c.name(&c.out.names[i], p.peer)
 	h.Control = nil
@@ -276,7 +276,7 @@ func (c *batchConn) name(to *unix.RawSockaddrInet6, peer netip.AddrPort) uint32 
 				scope = uint64(link.Index) //nolint:gosec // positive
 			}
 		}
-		to.Scope_id = uint32(scope) //nolint:gosec // 32 bits were asked for
+		to.Scope_id = uint32(scope)
 	}
 	return unix.SizeofSockaddrInet6
 }
@@ -303,7 +303,7 @@ const (
 func contacted(control []byte) netip.Addr {
 	for len(control) >= controlHeader {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0])) //nolint:gosec // long enough
-		size := int(h.Len)
+		size := int(h.Len)                                //nolint:gosec // compared with what there is
 		if size < controlHeader || size > len(control) {
 			break
 		}

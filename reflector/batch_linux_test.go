@@ -52,7 +52,7 @@ func TestBatch(t *testing.T) {
 				local = netip.MustParseAddr(tt.contact)
 			}
 			for i := range packets {
-				if _, err := client.Write([]byte(fmt.Sprint("packet ", i))); err != nil {
+				if _, err := fmt.Fprint(client, "packet ", i); err != nil {
 					t.Fatal(err)
 				}
 			}

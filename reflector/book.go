@@ -60,7 +60,7 @@ func (o *order) note(gap time.Duration) {
 		o.late[i] = lateNotSent
 		return
 	}
-	o.late[i] = uint16(min(max((gap-o.offset(i))/lateUnit, 0), lateNotSent-1)) //nolint:gosec // in range
+	o.late[i] = uint16(min(max((gap-o.offset(i))/lateUnit, 0), lateNotSent-1))
 }
 
 // gap returns the gap at which a copy left.
@@ -141,7 +141,7 @@ type orderKey struct {
 }
 
 func (b *book) slot(session uint32, id wire.ID) *ref {
-	return &b.index[maphash.Comparable(b.seed, orderKey{session, id})&uint64(len(b.index)-1)]
+	return &b.index[maphash.Comparable(b.seed, orderKey{session, id})&uint64(len(b.index)-1)] //nolint:gosec // not negative
 }
 
 // find returns a session's order, or nil.
@@ -227,7 +227,7 @@ func (b *book) freePath() (uint32, bool) {
 	if len(b.pathIndex) < len(b.paths) {
 		for i, users := range b.pathUsers {
 			if users == 0 {
-				return uint32(i), true //nolint:gosec // below maxPaths
+				return uint32(i), true
 			}
 		}
 	}

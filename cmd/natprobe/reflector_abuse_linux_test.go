@@ -177,7 +177,7 @@ func TestKernelForgedFlood(t *testing.T) {
 		}
 	})
 	sent := 0
-	record := n.measure(probe.Config{Max: 16 * time.Second}, func(ctx context.Context) { sent = flood(t, ctx, n) })
+	record := n.measure(probe.Config{Max: 16 * time.Second}, func(ctx context.Context) { sent = flood(ctx, t, n) })
 	stats := r.Stats()
 	t.Logf("%d forged packets, %d datagrams came in; %s", sent, stats.Received, summary(record, truthsOf(spec), 0))
 	if arrived := int(stats.Received) - record.Effort.PacketsSent; arrived < floodRate || arrived < sent/2 {
@@ -195,7 +195,7 @@ func TestKernelForgedFlood(t *testing.T) {
 }
 
 // flood sends to a lab's reflector, from forged sources, until ctx is done.
-func flood(t *testing.T, ctx context.Context, n *kernelNet) (sent int) {
+func flood(ctx context.Context, t *testing.T, n *kernelNet) (sent int) {
 	fd := -1
 	onServer(t, n, func() (err error) {
 		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)

@@ -60,5 +60,7 @@ func TestAdmin(t *testing.T) {
 		}
 	}
 	conn.Close()
-	<-served
+	if err := <-served; err == nil {
+		t.Error("Serve says nothing of a socket that was closed")
+	}
 }

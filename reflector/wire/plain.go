@@ -77,7 +77,7 @@ const (
 // ParsePlain reads a plain Binding request into p. It allocates nothing: on a
 // public address most requests are of this kind.
 func ParsePlain(b []byte, p *Plain) Form {
-	if !IsSTUN(b) || binary.BigEndian.Uint16(b) != uint16(stun.BindingRequest.Value()) {
+	if !IsSTUN(b) || binary.BigEndian.Uint16(b) != stun.BindingRequest.Value() {
 		return FormForeign
 	}
 	size := headerSize + int(binary.BigEndian.Uint16(b[lengthAt:]))
