@@ -17,7 +17,11 @@ const threadPriority = -15
 // runtime's timers count in milliseconds while it waits for packets, and their
 // thread may be one that has just answered thousands of them, which a busy
 // system lets wait.
-type threadAlarm struct{ event int }
+type threadAlarm struct {
+	event   int
+	fds     [1]unix.PollFd
+	timeout unix.Timespec
+}
 
 // newAlarm returns the alarm for a transport.
 func newAlarm(t transport) alarm {
@@ -28,7 +32,7 @@ func newAlarm(t transport) alarm {
 	if err != nil { // out of file descriptors
 		return newTimerAlarm()
 	}
-	return &threadAlarm{event: event}
+	return &threadAlarm{event: event, fds: [1]unix.PollFd{{Fd: int32(event), Events: unix.POLLIN}}} //nolint:gosec // a file descriptor
 }
 
 // ownThread gives the calling goroutine a thread of its own, which ends with
@@ -41,12 +45,11 @@ func (a *threadAlarm) ownThread() {
 func (a *threadAlarm) wait(d time.Duration) {
 	var timeout *unix.Timespec
 	if d >= 0 {
-		t := unix.NsecToTimespec(int64(d))
-		timeout = &t
+		a.timeout = unix.NsecToTimespec(int64(d))
+		timeout = &a.timeout
 	}
-	fds := [1]unix.PollFd{{Fd: int32(a.event), Events: unix.POLLIN}} //nolint:gosec // a file descriptor
 	// A signal ends the wait early, which does no harm.
-	if n, _ := unix.Ppoll(fds[:], timeout, nil); n > 0 {
+	if n, _ := unix.Ppoll(a.fds[:], timeout, nil); n > 0 {
 		var count [8]byte
 		_, _ = unix.Read(a.event, count[:]) // takes the wake-ups away
 	}

@@ -46,10 +46,11 @@ func (c *core) depart(now time.Time, p *port) (departure, bool) {
 	}
 }
 
-// beacon is a packet for a control flow, and the port that it leaves by.
+// beacon is what goes to a control flow, and the port that it leaves by.
 type beacon struct {
-	port   *port
-	packet packet
+	port *port
+	way  way
+	copy wire.Copy
 }
 
 // departed records that a copy left at its gap, or that it could not, and
@@ -74,7 +75,7 @@ func (c *core) departed(now time.Time, d *departure) (b beacon, ok bool) {
 	}
 	s.earn(-cost)
 	c.stats.Beacons++
-	return beacon{port: s.port, packet: packet{way: s.control, data: wire.Beacon{Copy: d.copy}.Encode()}}, true
+	return beacon{port: s.port, way: s.control, copy: d.copy}, true
 }
 
 // beaconSlot says whether a beacon may leave. Its slot was taken at admission,

@@ -79,11 +79,14 @@ func (r *Reflector) departSome(p *port, d *departing) (more bool) {
 
 // sendBeacons sends the beacons, those of a port together.
 func (d *departing) sendBeacons() {
+	d.memory = d.memory[:0] // the copies have left
 	for first := 0; first < len(d.beacons); {
 		d.packets = d.packets[:0]
 		port := d.beacons[first].port
 		for ; first < len(d.beacons) && d.beacons[first].port == port; first++ {
-			d.packets = append(d.packets, d.beacons[first].packet)
+			start := len(d.memory)
+			d.memory = wire.Beacon{Copy: d.beacons[first].copy}.Append(d.memory)
+			d.packets = append(d.packets, packet{way: d.beacons[first].way, data: d.memory[start:]})
 		}
 		port.deliver(d.packets)
 	}
