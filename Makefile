@@ -18,7 +18,7 @@ LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION)) $(if $(COMMIT),-X m
 LINTER := $(GO) tool -modfile=.ci/tools.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo deps test race lint fuzz bench bench-labs bench-reflector fmt fmt-check tidy tidy-check cross clean
+.PHONY: help build demo deps test race lint fuzz bench bench-labs bench-reflector bench-tunnel fmt fmt-check tidy tidy-check cross clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ bench-labs: ## labs with real routers' timers at full length; prints the table o
 
 bench-reflector: ## CPU a plain STUN request, beside a C echo and coturn; prints the table of reflector/README.md (two minutes)
 	$(GO) test -run '^$$' -bench '^BenchmarkReflector' -benchtime 1x -count=1 -timeout 30m ./cmd/natprobe
+
+bench-tunnel: ## throughput of a tunnel beside plain wireguard-go's (root; two minutes); prints the table of vpn/README.md
+	$(GO) test -run '^TestBenchTunnel$$' -count=1 -timeout 30m -v ./cmd/natprobe -args -bench-tunnel
 
 fmt: ## format the code
 	gofmt -w $$($(GO) list -f '{{.Dir}}' ./...) .ci

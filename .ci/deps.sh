@@ -23,6 +23,9 @@ packages=(
 peers=(
 	"coturn:turnutils_stunclient, another STUN client"
 	"stun-client:stun, a STUN client of 2003"
+	"wireguard-go:another end of tunnels"
+	"wireguard-tools:wg, which asks and sets tunnels"
+	"iperf3:the throughput of tunnels"
 )
 
 strict=false

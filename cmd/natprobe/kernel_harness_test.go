@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -92,7 +93,7 @@ func (n *kernelNet) reflectorAddr() netip.AddrPort {
 // startReflector begins another life of the reflector, with a new secret.
 func (n *kernelNet) startReflector() {
 	n.t.Helper()
-	conn, err := n.ServerListen(context.Background(), "udp", n.reflectorAddr().String())
+	conn, err := n.listen(n.reflectorAddr())
 	if err != nil {
 		n.t.Errorf("reflector: %v", err)
 		return
@@ -108,6 +109,19 @@ func (n *kernelNet) startReflector() {
 			n.t.Error(err)
 		}
 	}
+}
+
+// listen opens a socket on the lab's server. A port that was just closed may be
+// in use for a moment longer: a program that another test starts has all of this
+// process's descriptors until it is the program.
+func (n *kernelNet) listen(at netip.AddrPort) (conn net.PacketConn, err error) {
+	for end := time.Now().Add(stunPatience); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
+		conn, err = n.ServerListen(context.Background(), "udp", at.String())
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	return conn, err
 }
 
 func (n *kernelNet) stopReflector() {

@@ -33,7 +33,7 @@ func startDiscoveryNet(t *testing.T, spec natlab.Spec) *kernelNet {
 	var d reflector.Discovery
 	for a, addr := range []netip.Addr{n.ServerAddr(), alternate} {
 		for p, port := range []uint16{labPort, labAlternatePort} {
-			conn, err := n.ServerListen(t.Context(), "udp", netip.AddrPortFrom(addr, port).String())
+			conn, err := n.listen(netip.AddrPortFrom(addr, port))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -95,14 +95,14 @@ func TestKernelTunnelFaults(t *testing.T) {
 			if err := n.SetLink(false); err != nil {
 				t.Error(err)
 			}
-			time.Sleep(5 * time.Second) // the outage itself
+			<-time.After(5 * time.Second) // the outage itself
 			if err := n.SetLink(true); err != nil {
 				t.Error(err)
 			}
 		}},
 		{"program stopped for 8 s", func(_ *testing.T, _ *kernelNet, _, client *side) {
 			_ = client.cmd.Process.Signal(syscall.SIGSTOP)
-			time.Sleep(8 * time.Second) // as a machine that sleeps, but for its clock
+			<-time.After(8 * time.Second) // as a machine that sleeps, but for its clock
 			_ = client.cmd.Process.Signal(syscall.SIGCONT)
 		}},
 	} {
@@ -110,7 +110,7 @@ func TestKernelTunnelFaults(t *testing.T) {
 			t.Parallel()
 			n, server, client, _ := tunnelPair(t, "PersistentKeepalive = auto")
 			client.await("it is measuring", func(s status) bool { return s.path().Phase == tuner.PhaseMeasuring })
-			time.Sleep(7 * time.Second) // into the middle of the measurement
+			<-time.After(7 * time.Second) // into the middle of the measurement
 			fault.do(t, n, server, client)
 			p := client.await("the interval is set", isSet).path()
 			checkRule(t, p, n.Spec().Truth())
@@ -138,7 +138,7 @@ func TestKernelTunnelPeerRestarts(t *testing.T) {
 	server.await("the server is up", func(status) bool { return true })
 	client := startTunnel(t, n.StartClient, clientFile)
 	client.await("it is measuring", func(s status) bool { return s.path().Phase == tuner.PhaseMeasuring })
-	time.Sleep(5 * time.Second) // into the middle of the measurement
+	<-time.After(5 * time.Second) // into the middle of the measurement
 	server.end(syscall.SIGTERM)
 	server = startTunnel(t, n.StartServer, serverFile)
 	server.await("the server is up again", func(status) bool { return true })

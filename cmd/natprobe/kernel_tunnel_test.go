@@ -134,7 +134,7 @@ func soak(k *knocker, length time.Duration) {
 	k.t.Helper()
 	knocks, heard := 0, 0
 	for end := time.Now().Add(length); time.Now().Before(end); {
-		time.Sleep(time.Duration(rand.Int64N(int64(7*time.Second))) + time.Second) // the silence is what is under test
+		<-time.After(time.Duration(rand.Int64N(int64(7*time.Second))) + time.Second) // the silence is what is under test
 		knocks++
 		if !k.knock() {
 			k.t.Errorf("the server didn't reach the client at knock %d", k.number)
@@ -162,7 +162,7 @@ func TestKernelTunnelWithout(t *testing.T) {
 	if !k.knock() {
 		t.Fatal("the server doesn't reach the client just after the handshake")
 	}
-	time.Sleep(14 * time.Second) // above the NAT's timer of 12 s, and WireGuard's own answer to data (10 s)
+	<-time.After(14 * time.Second) // above the NAT's timer of 12 s, and WireGuard's own answer to data (10 s)
 	if k.knock() {
 		t.Error("the server still reaches the client after 14 s without a keepalive")
 	}
