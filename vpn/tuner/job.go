@@ -51,11 +51,13 @@ func (p *path) begin(ctx context.Context) {
 	p.stop()
 	peers, err := p.peers()
 	if err != nil || len(peers) == 0 {
-		return // look says so
+		p.schedule(p.next, p.t.cfg.Pace.RetryFirst) // look says what is wrong
+		return
 	}
 	what, interval := p.next, time.Duration(p.interval)*time.Second
 	p.schedule(taskNone, 0)
-	to := Target{Peer: peers[0].PublicKey, Endpoint: peers[0].Endpoint}
+	with := peers[p.turn%len(peers)]
+	to := Target{Peer: with.PublicKey, Endpoint: with.Endpoint}
 	ctx, cancel := context.WithCancel(ctx)
 	p.job = &job{cancel: cancel, done: make(chan outcome, 1)}
 	done := p.job.done
@@ -78,6 +80,9 @@ func (p *path) begin(ctx context.Context) {
 func (p *path) ended(ctx context.Context, found outcome) {
 	if ctx.Err() != nil {
 		return
+	}
+	if errors.Is(found.err, ErrNoReflector) {
+		p.turn++ // another peer may be one that answers
 	}
 	if found.task == taskVerify {
 		p.tried(ctx, found)
@@ -140,7 +145,7 @@ func (p *path) insufficient(ctx context.Context, found outcome, advice results.R
 		p.failed(taskMeasure, found.err.Error())
 		return
 	}
-	if advice.FallbackS != nil && *advice.FallbackS < p.interval {
+	if advice.FallbackS != nil && (p.interval == 0 || *advice.FallbackS < p.interval) {
 		p.apply(ctx, *advice.FallbackS, "the measurement was not conclusive: "+advice.Reason)
 	}
 	p.failed(taskMeasure, advice.Reason)
@@ -168,6 +173,10 @@ func (p *path) tried(ctx context.Context, found outcome) {
 		p.remember()
 		p.t.log.Debug("the keepalive holds", "seconds", p.interval, "trials", v.Reached, "network", p.network.Label)
 		p.settle("")
+		if time.Since(p.known.MeasuredAt) > p.t.cfg.Pace.MeasureAgain {
+			p.schedule(taskMeasure, 0) // it may live longer by now
+			return
+		}
 		p.trialNext()
 	case found.err != nil:
 		p.failed(taskVerify, found.err.Error())

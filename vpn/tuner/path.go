@@ -19,16 +19,19 @@ type path struct {
 	moved  chan struct{} // the machine may have moved
 
 	network  Network
-	arrived  bool // network is valid, and something is set there
-	interval int  // seconds in force
-	start    int  // seconds that are safe here
-	set      map[vpn.PublicKey]int
-	known    Known // of this network; its MeasuredAt is zero where nothing is known
-	silent   bool  // the peer has gone silent, and that was dealt with
+	arrived  bool                     // network is valid, and something is set there
+	since    time.Time                // of arrival there
+	interval int                      // seconds in force
+	start    int                      // seconds that are safe here
+	set      map[vpn.PublicKey]uint64 // the peers that have the interval, with the bytes they had sent
+	refusals map[vpn.PublicKey]string // why a peer's interval can't be set, as the log has it
+	known    Known                    // of this network; its MeasuredAt is zero where nothing is known
+	silent   bool                     // the peer has gone silent, and that was dealt with
 
 	job      *job // nil: nothing runs
 	next     task
 	nextAt   *time.Timer
+	turn     int           // whose turn it is to be measured against
 	retry    time.Duration // the last wait after a failure
 	verified time.Duration // the last wait before a trial
 
@@ -50,8 +53,9 @@ func (k task) String() string {
 
 func newPath(t *Tuner, family results.Family) *path {
 	return &path{
-		t: t, family: family, moved: make(chan struct{}, 1), set: make(map[vpn.PublicKey]int),
-		shown: PathStatus{Family: family, Phase: PhaseWaiting},
+		t: t, family: family, moved: make(chan struct{}, 1), set: make(map[vpn.PublicKey]uint64),
+		refusals: make(map[vpn.PublicKey]string),
+		shown:    PathStatus{Family: family, Phase: PhaseWaiting},
 	}
 }
 
@@ -77,6 +81,7 @@ func (p *path) run(ctx context.Context) {
 		case <-p.nextAt.C:
 			p.begin(ctx)
 		case found := <-done:
+			p.job.cancel()
 			p.job = nil
 			p.ended(ctx, found)
 		}
@@ -121,13 +126,26 @@ func (p *path) look(ctx context.Context) {
 		p.arrive(ctx, network)
 		return
 	}
+	p.complete(ctx, peers)
+	p.listen(ctx, peers)
+}
+
+// complete sets the interval of peers that appeared, moved over from the other
+// family, or were made anew, as the bytes that they sent tell.
+func (p *path) complete(ctx context.Context, peers []vpn.PeerState) {
+	var missing []vpn.PeerState
+	here := make(map[vpn.PublicKey]uint64, len(peers))
 	for _, peer := range peers {
-		if _, ok := p.set[peer.PublicKey]; !ok { // it appeared, or moved over from the other family
-			p.apply(ctx, p.interval, p.shown.Why)
-			break
+		if sent, ok := p.set[peer.PublicKey]; !ok || peer.SentBytes < sent {
+			missing = append(missing, peer)
+		} else {
+			here[peer.PublicKey] = peer.SentBytes
 		}
 	}
-	p.listen(ctx, peers)
+	p.set = here
+	if len(missing) > 0 {
+		p.applyTo(ctx, missing, p.interval, p.shown.Why)
+	}
 }
 
 // leave stops what goes on. The intervals stay: without a path none of them is
@@ -145,6 +163,7 @@ func (p *path) arrive(ctx context.Context, network Network) {
 	again := p.arrived && network.ID == p.network.ID
 	p.stop()
 	p.network, p.arrived, p.silent = network, true, false
+	p.since = time.Now().Round(0) // without the monotonic clock, so that sleep counts
 	p.retry, p.verified = 0, 0
 	p.start = p.safeStart()
 	clear(p.set)
@@ -166,6 +185,9 @@ func (p *path) arrive(ctx context.Context, network Network) {
 	default:
 		p.apply(ctx, p.start, "a safe start in a network that is not known yet")
 	}
+	if p.interval == 0 {
+		p.announce(ctx)
+	}
 	if !ok || time.Since(known.MeasuredAt) > p.t.cfg.Pace.MeasureAgain {
 		p.schedule(taskMeasure, 0)
 		return
@@ -174,19 +196,34 @@ func (p *path) arrive(ctx context.Context, network Network) {
 	p.schedule(taskVerify, firstTrial)
 }
 
+// announce lets peers know this machine's new address where no keepalive does:
+// turning keepalives on sends one.
+func (p *path) announce(ctx context.Context) {
+	for peer := range p.set {
+		for _, seconds := range []uint16{SafeStart, 0} {
+			if err := p.t.cfg.Applier.SetKeepalive(ctx, peer, seconds); err != nil {
+				p.refused(peer, err)
+				break
+			}
+		}
+	}
+}
+
 // firstTrial is the wait before a remembered interval is tried: what else this
 // machine does on arrival comes first.
 const firstTrial = 5 * time.Second
 
+// safeStart is the least that the peers start from: all get the same.
 func (p *path) safeStart() int {
 	start := 0
 	for _, seconds := range p.t.cfg.Peers {
-		if s := int(seconds); s > 0 && (start == 0 || s < start) {
+		s := int(seconds)
+		if s == 0 {
+			s = SafeStart
+		}
+		if start == 0 || s < start {
 			start = s
 		}
-	}
-	if start == 0 {
-		start = SafeStart
 	}
 	return start
 }
@@ -201,22 +238,25 @@ const (
 	rekeyTimeout   = 5 * time.Second
 )
 
-// listen notices that a peer has gone silent: with keepalives there is a
-// handshake every two minutes or so.
+// listen notices that the peers have gone silent: with keepalives there is a
+// handshake every two minutes or so. Where one of them still makes handshakes,
+// the others are off themselves.
 func (p *path) listen(ctx context.Context, peers []vpn.PeerState) {
 	if p.interval == 0 {
 		return
 	}
 	limit := max(rejectAfter, handshakeEvery+time.Duration(p.interval)*time.Second) + 2*rekeyTimeout
-	silent := false
+	var last time.Time
 	for _, peer := range peers {
-		if !peer.LastHandshake.IsZero() && time.Since(peer.LastHandshake) > limit {
-			silent = true
+		if peer.LastHandshake.After(last) {
+			last = peer.LastHandshake
 		}
 	}
+	// Somewhere else, or offline, there was none to be had.
+	silent := !last.IsZero() && time.Since(last) > limit && time.Since(p.since) > limit
 	if silent && !p.silent {
 		if p.start < p.interval {
-			p.apply(ctx, p.start, fmt.Sprintf("a peer has not answered for %.0f s", limit.Seconds()))
+			p.apply(ctx, p.start, fmt.Sprintf("no peer has answered for %.0f s", limit.Seconds()))
 		}
 		p.schedule(taskMeasure, 0)
 	}
@@ -231,17 +271,38 @@ func (p *path) apply(ctx context.Context, seconds int, reason string) {
 		p.show(func(s *PathStatus) { s.Trouble = err.Error() })
 		return
 	}
+	p.applyTo(ctx, peers, seconds, reason)
+}
+
+// applyTo sets an interval for some peers of the path. Where it can't be set it
+// is not as if it were, and look tries again.
+func (p *path) applyTo(ctx context.Context, peers []vpn.PeerState, seconds int, reason string) {
 	p.interval = seconds
+	p.show(func(s *PathStatus) { s.IntervalS, s.Why = seconds, reason })
+	done := false
 	for _, peer := range peers {
 		if err := p.t.cfg.Applier.SetKeepalive(ctx, peer.PublicKey, uint16(seconds)); err != nil { //nolint:gosec // at most results.MaxGapS
-			p.t.log.Error("a keepalive can't be set", "peer", peer.PublicKey, "seconds", seconds, "error", err)
-			p.show(func(s *PathStatus) { s.Trouble = err.Error() })
+			p.refused(peer.PublicKey, err)
 			continue
 		}
-		p.set[peer.PublicKey] = seconds
+		delete(p.refusals, peer.PublicKey)
+		p.set[peer.PublicKey], done = peer.SentBytes, true
 	}
-	p.show(func(s *PathStatus) { s.IntervalS, s.Why = seconds, reason })
+	if !done {
+		return
+	}
 	p.t.changed(Change{At: time.Now(), Family: p.family, Network: p.network.Label, IntervalS: seconds, Reason: reason})
+}
+
+// refused says that an interval can't be set, once for each reason: look tries
+// again and again.
+func (p *path) refused(peer vpn.PublicKey, err error) {
+	delete(p.set, peer)
+	p.show(func(s *PathStatus) { s.Trouble = err.Error() })
+	if p.refusals[peer] != err.Error() {
+		p.refusals[peer] = err.Error()
+		p.t.log.Error("a keepalive can't be set", "peer", peer, "seconds", p.interval, "error", err)
+	}
 }
 
 func (p *path) show(change func(*PathStatus)) {

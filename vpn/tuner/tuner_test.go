@@ -213,7 +213,7 @@ func TestSilentPeer(t *testing.T) {
 		if got := w.interval(); got != 13 {
 			t.Errorf("after 200 s without a handshake the interval is %d s, want 13", got)
 		}
-		if got := tuner.Status().Paths[0].Why; !strings.Contains(got, "not answered") {
+		if got := tuner.Status().Paths[0].Why; !strings.Contains(got, "no peer has answered") {
 			t.Errorf("the reason is %q", got)
 		}
 		set := len(w.set)

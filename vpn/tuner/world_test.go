@@ -40,6 +40,8 @@ type world struct {
 	verified   []string
 	moves      int
 	applyFails error
+	peersFail  error
+	deaf       map[vpn.PublicKey]bool // peers that answer no measurements
 }
 
 const measureTime = 20 * time.Second
@@ -70,6 +72,9 @@ func (w *world) stamp(format string, args ...any) string {
 func (w *world) Peers() ([]vpn.PeerState, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.peersFail != nil {
+		return nil, w.peersFail
+	}
 	return slices.Collect(maps.Values(w.peers)), nil
 }
 
@@ -118,7 +123,7 @@ func (w *world) Measure(ctx context.Context, to Target) (*results.Record, error)
 		w.measured = append(w.measured, w.stamp("%s: stopped", w.network.ID))
 		return nil, err
 	}
-	if lifetime == 0 {
+	if lifetime == 0 || w.deaf[to.Peer] {
 		w.measured = append(w.measured, w.stamp("%s: no reflector", w.network.ID))
 		return nil, fmt.Errorf("%w at %v", ErrNoReflector, to.Endpoint)
 	}
