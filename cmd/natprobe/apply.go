@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -177,6 +178,10 @@ func concernedPeers(name string, peers []vpn.PeerState, named []string) (map[vpn
 		concerned[reachable[0]] = 0
 		return concerned, nil
 	}
+	if len(reachable) == 0 {
+		// No usage error: a service is to try again.
+		return nil, fmt.Errorf("%s has no peer yet that has an endpoint or sends keepalives: there is nothing to set", name)
+	}
 	return nil, usagef("%s has %s with an endpoint, and none sends keepalives now: name those that are to, with --peer KEY",
 		name, plural(len(reachable), "peer"))
 }
@@ -294,11 +299,13 @@ func (r *applyRun) revert(ctx context.Context) error {
 // follow tunes the interface until ctx is done. The intervals stay then.
 func (r *applyRun) follow(ctx context.Context, info wgapply.Info, concerned map[vpn.PublicKey]uint16) (err error) {
 	name := r.wg.Name()
+	var last atomic.Uint32 // both families and each flow of a measurement ask
+	last.Store(info.FwMark)
 	mark := func() uint32 {
 		if now, err := r.wg.Info(); err == nil {
-			info = now
+			last.Store(now.FwMark)
 		}
-		return info.FwMark
+		return last.Load()
 	}
 	r.tuning = newTuning(ctx, tuningConfig{
 		name: name, applier: originalsKept{r.wg, r.originals, r.log}, peers: concerned, mark: mark,

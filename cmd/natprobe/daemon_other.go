@@ -9,4 +9,6 @@ func (a *app) upInBackground(context.Context, upFlags, string) error {
 	return usagef("--daemon is not offered on this system")
 }
 
+func inBackground() bool { return false }
+
 func daemonReady() func(error) { return func(error) {} }

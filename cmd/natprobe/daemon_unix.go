@@ -24,8 +24,12 @@ const readyVariable = "NATPROBE_READY_FD"
 // readyWord is what it says then; anything else is why not.
 const readyWord = "up"
 
-// upInBackground runs the same command in a process of its own, without
-// --daemon, and waits until the tunnel is up there.
+// inBackground tells whether this is the process that upInBackground started:
+// it has the same arguments.
+func inBackground() bool { return os.Getenv(readyVariable) != "" }
+
+// upInBackground runs the same command in a process of its own, and waits until
+// the tunnel is up there.
 func (a *app) upInBackground(ctx context.Context, f upFlags, name string) error {
 	program, err := os.Executable()
 	if err != nil {
@@ -46,14 +50,8 @@ func (a *app) upInBackground(ctx context.Context, f upFlags, name string) error 
 	}
 	defer waiting.Close()
 
-	var args []string
-	for _, arg := range a.args {
-		if arg != "--daemon" && arg != "--daemon=true" {
-			args = append(args, arg)
-		}
-	}
 	// Not CommandContext: it is to outlive this process.
-	cmd := exec.Command(program, args...) //nolint:gosec // this program itself
+	cmd := exec.Command(program, a.args...) //nolint:gosec // this program itself
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{telling} // descriptor 3
 	cmd.Env = append(os.Environ(), readyVariable+"=3")

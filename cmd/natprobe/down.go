@@ -44,7 +44,13 @@ func (a *app) down(ctx context.Context, which, runDir string) error {
 		return err
 	}
 	cleaned, err := tunnel.CleanUp(ctx, runDir, name)
+	if err == nil {
+		cleaned = removeStale(filepath.Join(runDir, name+tunnelSocket)) || cleaned
+	}
+	pid, _, _ := tunnel.Owner(runDir, name) // for the message only
 	switch {
+	case errors.Is(err, tunnel.ErrRunning):
+		return fmt.Errorf("%s is just coming up or going down, in process %d; try again in a moment, or end that process", name, pid)
 	case err != nil:
 		return err
 	case cleaned:

@@ -30,6 +30,9 @@ func TestKernelTunnelKilled(t *testing.T) {
 	if code := down.cmd.ProcessState.ExitCode(); code != 0 || !strings.Contains(down.output(), "cleaned up") {
 		t.Errorf("down after a kill: status %d, %q", code, down.output())
 	}
+	if _, complaint, _ := runCommand(t, "status", "--run-dir", client.runDir); strings.Contains(complaint, client.iface) {
+		t.Errorf("status after down: %q", complaint)
+	}
 	if left, err := filepath.Glob(filepath.Join(client.runDir, "*.json")); err != nil || len(left) > 0 && strings.Contains(left[0], client.iface) {
 		t.Errorf("down left %v, %v", left, err)
 	}
@@ -230,12 +233,52 @@ func TestKernelTunnelDaemon(t *testing.T) {
 	if _, ok := s.status(); !ok {
 		t.Error("the tunnel doesn't answer")
 	}
-	again := startTunnelAs(t, n.StartServer, s.iface, s.runDir, s.runDir, serverFile, "--daemon")
+	again := startTunnelAs(t, n.StartServer, s.iface, s.runDir, s.runDir, serverFile, "--daemon=1")
 	<-again.done
 	if code := again.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(again.output(), "up already") {
 		t.Errorf("a second one: status %d, %q", code, again.output())
 	}
 	if _, said, code := runCommand(t, "down", "--run-dir", s.runDir, s.iface); code != 0 {
 		t.Errorf("down: status %d, %q", code, said)
+	}
+}
+
+// TestKernelTunnelUntunedMoves: a tunnel whose interval is the user's follows the
+// machine to another network all the same.
+func TestKernelTunnelUntunedMoves(t *testing.T) {
+	needTunnels(t)
+	n, _, client, _ := tunnelPair(t, "PersistentKeepalive = 2", "--verbose")
+	client.await("the client is up", func(status) bool { return true })
+	k := newKnocker(t, n.Lab, insideServer, insideClient)
+	if !k.heard(tunnelPatience) {
+		t.Fatal("the server doesn't reach the client")
+	}
+	// On many kernels wireguard-go knows no source addresses to forget, so the
+	// traffic alone would not tell; see tunnel.TestRehome.
+	const anew = "UAPI: Updating endpoint"
+	before := strings.Count(client.output(), anew)
+	if err := n.Move(1); err != nil {
+		t.Fatal(err)
+	}
+	client.await("the endpoint is set anew", func(status) bool { return strings.Count(client.output(), anew) > before })
+	if !k.heard(tunnelPatience) {
+		t.Error("after the move the server doesn't reach the client")
+	}
+}
+
+// TestKernelTunnelDownFails: down tells what could not be undone.
+func TestKernelTunnelDownFails(t *testing.T) {
+	needTunnels(t)
+	n := startKernelNet(t, roaming())
+	serverFile, _ := tunnelFiles(t, n.ServerAddr(), "")
+	file := strings.Replace(serverFile, "ListenPort", "PreDown = exit 7\nListenPort", 1)
+	server := startTunnel(t, n.StartServer, file)
+	server.await("it is up", func(status) bool { return true })
+	if _, said, code := runCommand(t, "down", "--run-dir", server.runDir, server.iface); code != 1 || !strings.Contains(said, "PreDown") {
+		t.Errorf("down: status %d, %q", code, said)
+	}
+	<-server.done
+	if code := server.cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("the process ended with status %d", code)
 	}
 }

@@ -53,7 +53,11 @@ func (a *app) status(ctx context.Context, which, runDir string, asJSON bool) err
 		reply, err := ask(ctx, socket, controlStatus, controlPatience)
 		switch {
 		case errors.Is(err, errNotRunning):
-			name := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(socket), applySocket), tunnelSocket)
+			name := interfaceOf(socket)
+			if strings.HasSuffix(socket, applySocket) {
+				a.say("%s: the process that followed it was killed, and its interval stays as it is; natprobe apply %s --follow goes on.", name, name)
+				continue
+			}
 			a.say("%s: the process that looked after it was killed; natprobe down %s cleans up.", name, name)
 			continue
 		case err != nil:

@@ -58,7 +58,7 @@ func newTuning(ctx context.Context, cfg tuningConfig) *tuning {
 	t := &tuning{peers: cfg.peers, cfg: cfg, watch: newSilenceWatch(cfg.log)}
 	t.tuner = tuner.New(tuner.Config{
 		Interface: cfg.name, Applier: cfg.applier, Measurer: measurer, Recommend: measurer.Recommend,
-		Locate: locator(cfg.mark, store.Salt()), Memory: networkMemory{store},
+		Locate: locator(cfg.mark, store.Salt()), Memory: networkMemory{store, cfg.late},
 		Peers: cfg.peers, Changes: changes, Moved: cfg.moved, Logger: cfg.log,
 	})
 	return t

@@ -29,6 +29,11 @@ const (
 	downPatience    = time.Minute // commands of the file may take their time
 )
 
+// interfaceOf returns the name of the interface that a socket is for.
+func interfaceOf(path string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(filepath.Base(path), applySocket), tunnelSocket)
+}
+
 type controlRequest struct {
 	Do string `json:"do"`
 }
@@ -55,12 +60,8 @@ func openControl(path string, status func() runningStatus, down func() error) (*
 	}
 	listener, err := net.Listen("unix", path)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		if conn, dialErr := net.Dial("unix", path); dialErr == nil {
-			_ = conn.Close() // only to see whether somebody is there
-			return nil, fmt.Errorf("%s: another natprobe does that already; see natprobe status", strings.TrimSuffix(filepath.Base(path), tunnelSocket))
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, err
+		if !removeStale(path) {
+			return nil, fmt.Errorf("%s: another natprobe does that already; see natprobe status", interfaceOf(path))
 		}
 		listener, err = net.Listen("unix", path)
 	}
@@ -108,6 +109,17 @@ func (c *control) answer(conn net.Conn) {
 		reply.Error = fmt.Sprintf("%q can't be asked for here", request.Do)
 	}
 	_ = json.NewEncoder(conn).Encode(reply) // who asked may have gone
+}
+
+// removeStale removes a socket that a dead process left, and tells whether there
+// was one.
+func removeStale(path string) bool {
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		_ = conn.Close() // only to see whether somebody is there
+		return false
+	}
+	return errors.Is(err, syscall.ECONNREFUSED) && os.Remove(path) == nil
 }
 
 // Close ends the service and removes the socket. Who asked already is answered.

@@ -15,6 +15,7 @@ import (
 	"github.com/natprobe/natprobe/reflector"
 	"github.com/natprobe/natprobe/reflector/wire"
 	"github.com/natprobe/natprobe/vpn"
+	"github.com/natprobe/natprobe/vpn/network"
 	"github.com/natprobe/natprobe/vpn/sharedport"
 	"github.com/natprobe/natprobe/vpn/tunnel"
 )
@@ -77,7 +78,7 @@ func (a *app) up(ctx context.Context, name string, f upFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.daemon {
+	if f.daemon && !inBackground() {
 		return a.upInBackground(ctx, f, config.Name)
 	}
 	ready := daemonReady()
@@ -122,6 +123,7 @@ func (u *upRun) run(ctx context.Context) (err error) {
 	var running sync.WaitGroup
 	var socket *control
 	ended := make(chan struct{})
+	var undone error // what could not be undone; for those who wait for ended
 	defer func() {
 		close(ended)
 		if socket != nil {
@@ -134,7 +136,8 @@ func (u *upRun) run(ctx context.Context) (err error) {
 		// The commands of the file get their time although ctx is done.
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), downPatience)
 		defer cancel()
-		err = errors.Join(err, u.tunnel.Down(ending))
+		undone = u.tunnel.Down(ending)
+		err = errors.Join(err, undone)
 	}()
 	if shared != nil {
 		running.Go(func() { u.reflect(serving, shared) })
@@ -142,11 +145,13 @@ func (u *upRun) run(ctx context.Context) (err error) {
 	if peers := u.peersToTune(); len(peers) > 0 {
 		u.tuning = newTuning(serving, u.tuningConfig(serving, peers))
 		running.Go(func() { u.tuning.run(serving) })
+	} else {
+		running.Go(func() { u.followNetwork(serving) })
 	}
 	socket, err = openControl(filepath.Join(u.flags.runDir, u.config.Name+tunnelSocket), u.status, func() error {
 		stop()
 		<-ended
-		return nil
+		return undone
 	})
 	if err != nil {
 		return err
@@ -196,11 +201,26 @@ func (u *upRun) tuningConfig(ctx context.Context, peers map[vpn.PublicKey]uint16
 	return tuningConfig{
 		name: u.config.Name, applier: u.tunnel, peers: peers, mark: u.tunnel.Mark, late: analysis.LatenessExact,
 		elsewhere: u.elsewhere, stateDir: u.stateDir, log: u.log,
-		moved: func() {
-			if err := u.tunnel.Rehome(ctx); err != nil {
-				u.log.Warn("after a change of network", "error", err)
-			}
-		},
+		moved: func() { u.moved(ctx) },
+	}
+}
+
+// followNetwork does what the tuner does otherwise: it lets the tunnel know of
+// changes of the network.
+func (u *upRun) followNetwork(ctx context.Context) {
+	changes, err := network.Watch(ctx, u.config.Name)
+	if err != nil {
+		u.log.Warn("changes of the network are noticed late", "error", err)
+		return
+	}
+	for range changes {
+		u.moved(ctx)
+	}
+}
+
+func (u *upRun) moved(ctx context.Context) {
+	if err := u.tunnel.Rehome(ctx); err != nil && ctx.Err() == nil {
+		u.log.Warn("after a change of network", "error", err)
 	}
 }
 

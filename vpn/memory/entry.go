@@ -15,7 +15,10 @@ type Entry struct {
 	Label   string         `json:"label"` // for a person
 	Family  results.Family `json:"family"`
 	// IntervalS is the keepalive that follows, seconds; 0: none is needed.
-	IntervalS      int                     `json:"interval_s"`
+	IntervalS int `json:"interval_s"`
+	// Lateness is how late keepalives fire for which that holds, as a factor;
+	// 0: on time.
+	Lateness       float64                 `json:"lateness,omitzero"`
 	Lifetimes      []results.Lifetime      `json:"lifetimes"`
 	Recommendation *results.Recommendation `json:"recommendation"`
 	MeasuredAt     time.Time               `json:"measured_at"`
