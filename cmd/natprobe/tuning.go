@@ -82,7 +82,10 @@ func locator(mark func() uint32, salt []byte) tuner.Locator {
 		if err != nil {
 			return tuner.Network{}, err
 		}
-		return tuner.Network{ID: string(here.ID(salt)), Label: here.Label(), Local: here.Local}, nil
+		return tuner.Network{
+			ID: string(here.ID(salt)), Label: here.Label(), Local: here.Local,
+			Unsure: here.Weak && here.Gateway.IsValid() && (here.Kind == network.Ethernet || here.Kind == network.Wireless),
+		}, nil
 	}
 }
 

@@ -198,6 +198,10 @@ func (p *path) trialNext() {
 // remember keeps what is known. A disk that can't be written is no reason to
 // stop: this process still knows.
 func (p *path) remember() {
+	if p.network.Unsure {
+		p.showKnown()
+		return
+	}
 	if err := p.t.cfg.Memory.Remember(p.known); err != nil {
 		p.t.log.Warn("what is known of this network is kept until natprobe ends only", "error", err)
 	}

@@ -122,7 +122,7 @@ func (p *path) look(ctx context.Context) {
 		p.show(func(s *PathStatus) { s.Trouble = err.Error() })
 		return
 	}
-	if !p.arrived || network != p.network {
+	if !p.arrived || network != p.network && !network.mayBe(p.network) {
 		p.arrive(ctx, network)
 		return
 	}
@@ -168,6 +168,7 @@ func (p *path) arrive(ctx context.Context, network Network) {
 	p.start = p.safeStart()
 	clear(p.set)
 	known, ok := p.t.cfg.Memory.Recall(network.ID, p.family)
+	ok = ok && !network.Unsure
 	p.known = Known{Network: network.ID, Label: network.Label, Family: p.family}
 	if ok {
 		p.known = known

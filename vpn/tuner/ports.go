@@ -47,6 +47,14 @@ type Network struct {
 	// Local is this machine's address there. Where only that changes, the path
 	// begins anew in the same network.
 	Local netip.Addr
+	// Unsure says that the gateway hasn't told its hardware address yet, so that
+	// other networks may have this ID as well.
+	Unsure bool
+}
+
+// mayBe says whether a network that one isn't sure of may be another one.
+func (n Network) mayBe(other Network) bool {
+	return n.Unsure && n.Label == other.Label && n.Local == other.Local
 }
 
 // Locator tells through which network packets to an address leave. Its error

@@ -204,3 +204,36 @@ func TestStarts(t *testing.T) {
 		}
 	})
 }
+
+// TestGatewaySilent: a gateway that doesn't say its hardware address for a moment
+// makes no new network, and one that never said it none that is known.
+func TestGatewaySilent(t *testing.T) {
+	unsure := Network{ID: "192.168.1.0/24", Label: "home", Local: home.Local, Unsure: true}
+	tuned(t, nil, func(w *world, _ *Tuner) {
+		w.pass(time.Minute)
+		set := len(w.set)
+		w.move(unsure)
+		w.pass(time.Minute)
+		w.move(home)
+		if len(w.set) != set || len(w.measured) != 1 {
+			t.Errorf("set %v, measured %v: it is the same network", w.set, w.measured)
+		}
+		// Elsewhere, with the same addresses.
+		w.change(func() { w.offline, w.lifetimes[unsure.ID] = true, 53 })
+		w.signal()
+		w.move(unsure)
+		w.pass(time.Minute)
+		if _, ok := w.Recall(unsure.ID, "ipv4"); ok || w.interval() != 52 {
+			t.Errorf("%d s, remembered: %v; want what was measured, and not to remember it", w.interval(), ok)
+		}
+		w.change(func() {
+			w.memory[memoryKey(unsure.ID, "ipv4")] = Known{IntervalS: 119, MeasuredAt: time.Now()}
+			w.offline = true
+		})
+		w.signal()
+		w.move(unsure)
+		if got := w.interval(); got != 13 {
+			t.Errorf("in a network that may be any the interval is %d s, want 13", got)
+		}
+	})
+}
