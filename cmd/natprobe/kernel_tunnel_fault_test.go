@@ -3,6 +3,8 @@
 package main_test
 
 import (
+	"crypto/rand"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/natprobe/natprobe/reflector/wire"
+	"github.com/natprobe/natprobe/vpn"
 	"github.com/natprobe/natprobe/vpn/tuner"
 )
 
@@ -281,4 +285,60 @@ func TestKernelTunnelDownFails(t *testing.T) {
 	if code := server.cmd.ProcessState.ExitCode(); code != 1 {
 		t.Errorf("the process ended with status %d", code)
 	}
+}
+
+// TestKernelTunnelSilent: the port of a tunnel answers who has its seal, and is as
+// silent as WireGuard to everybody else, however much they send.
+func TestKernelTunnelSilent(t *testing.T) {
+	needTunnels(t)
+	n := startKernelNet(t, roaming())
+	server, client := newKeys(t), newKeys(t)
+	config := fmt.Sprintf("[Interface]\nPrivateKey = %s\nAddress = %v/24\nListenPort = 51820\n[Peer]\nPublicKey = %s\nAllowedIPs = %v/32\n",
+		server.private, insideServer, client.public, insideClient)
+	startTunnel(t, n.StartServer, config).await("it is up", func(status) bool { return true })
+	conn, err := n.ClientListen(t.Context(), "udp4", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	to := addrOf(n.ServerAddr(), 51820)
+	request := func() []byte {
+		m := append([]byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42}, make([]byte, 12)...)
+		_, _ = rand.Read(m[8:])
+		return m
+	}
+	seal := func(k keyPair) *wire.Seal {
+		key, err := vpn.ParsePublicKey(k.public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return wire.NewSeal(key)
+	}
+	for range 2000 {
+		for _, strange := range [][]byte{request(), seal(client).Close(request()), make([]byte, 40), request()[:19]} {
+			if _, err := conn.WriteTo(strange, to); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// What is known to be answered comes last; what comes back must be for it.
+	known := request()
+	buffer := make([]byte, 2048)
+	for end := time.Now().Add(tunnelPatience); time.Now().Before(end); {
+		if _, err := conn.WriteTo(seal(server).Close(known), to); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		size, _, err := conn.ReadFrom(buffer)
+		if err != nil {
+			continue // the flood may have filled what leads there
+		}
+		if size < 20 || string(buffer[8:20]) != string(known[8:]) {
+			t.Fatalf("a stranger got %d bytes", size)
+		}
+		return
+	}
+	t.Error("who has the seal gets no answer")
 }
