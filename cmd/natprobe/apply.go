@@ -109,10 +109,10 @@ func (a *app) apply(ctx context.Context, name string, f applyFlags, flags *pflag
 		app: a, flags: f, wg: wg, originals: originals, elsewhere: elsewhere, stateDir: state,
 		log: newLog(a.stderr, f.verbose), begun: time.Now(),
 	}
-	// Who follows would set it again, at the next change of network at the latest.
-	if reply, err := ask(ctx, filepath.Join(f.runDir, name+applySocket), controlStatus, controlPatience); err == nil && !f.dryRun && !f.follow {
-		return fmt.Errorf("%s: natprobe apply --follow looks after it, in process %d; end that first (systemctl stop natprobe-apply@%s, or Ctrl-C there)",
-			name, reply.Status.PID, name)
+	if !f.dryRun {
+		if err := lookedAfter(ctx, name, f); err != nil {
+			return err
+		}
 	}
 	if f.revert {
 		return run.revert(ctx)
@@ -137,6 +137,25 @@ func (a *app) apply(ctx context.Context, name string, f applyFlags, flags *pflag
 	default:
 		return run.measureAndSet(ctx, info, peers, concerned)
 	}
+}
+
+// lookedAfter is the error where another process chooses the interval: it would
+// set it again, at the next change of network at the latest.
+func lookedAfter(ctx context.Context, name string, f applyFlags) error {
+	reply, err := ask(ctx, filepath.Join(f.runDir, name+tunnelSocket), controlStatus, controlPatience)
+	if err == nil && reply.Status.Tuner != nil {
+		return fmt.Errorf("%s: the natprobe that brought it up chooses its interval, in process %d; a number in its file would stay",
+			name, reply.Status.PID)
+	}
+	if f.follow {
+		return nil // its socket is taken, which is said later
+	}
+	reply, err = ask(ctx, filepath.Join(f.runDir, name+applySocket), controlStatus, controlPatience)
+	if err == nil {
+		return fmt.Errorf("%s: natprobe apply --follow looks after it, in process %d; end that first (systemctl stop natprobe-apply@%s, or Ctrl-C there)",
+			name, reply.Status.PID, name)
+	}
+	return nil
 }
 
 // concernedPeers returns the peers whose interval is to be set, with the number

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/natprobe/natprobe/vpn"
+	"github.com/natprobe/natprobe/vpn/tuner"
 )
 
 // deadSocket makes what a process leaves that was killed.
@@ -121,5 +122,37 @@ func TestConcernedPeers(t *testing.T) {
 				t.Errorf("status %d, %v; want %d", got, err, test.want)
 			}
 		})
+	}
+}
+
+// TestLookedAfter: two processes don't choose one interval in turns.
+func TestLookedAfter(t *testing.T) {
+	dir := shortDir(t)
+	serve := func(name string, status runningStatus) {
+		c, err := openControl(filepath.Join(dir, name), func() runningStatus { return status }, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = c.Close()
+			c.drain()
+		})
+	}
+	serve("tuned"+tunnelSocket, runningStatus{Tuner: &tuner.Status{}})
+	serve("plain"+tunnelSocket, runningStatus{})
+	serve("followed"+applySocket, runningStatus{Tuner: &tuner.Status{}})
+	for _, test := range []struct {
+		name   string
+		follow bool
+		want   string // in the error; empty: none
+	}{
+		{"tuned", false, "brought it up"}, {"tuned", true, "brought it up"},
+		{"plain", false, ""}, {"plain", true, ""},
+		{"followed", false, "--follow looks after it"}, {"nobody", false, ""},
+	} {
+		err := lookedAfter(t.Context(), test.name, applyFlags{runDir: dir, follow: test.follow})
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s, follow %v: %v, want %q", test.name, test.follow, err, test.want)
+		}
 	}
 }

@@ -56,8 +56,12 @@ func newPacketConn(b *Bind) *PacketConn {
 
 // deliver queues a copy of a packet, or drops it: WireGuard must not wait.
 func (c *PacketConn) deliver(packet []byte, from conn.Endpoint) {
+	if len(c.queue) == cap(c.queue) { // in a flood, before any other work
+		c.dropped.Add(1)
+		return
+	}
 	addr, err := netip.ParseAddrPort(from.DstToString())
-	if err != nil || len(c.queue) == cap(c.queue) {
+	if err != nil {
 		c.dropped.Add(1)
 		return
 	}
