@@ -166,10 +166,12 @@ func testProgram(t *testing.T) string {
 // status is what natprobe status --json says, as far as tests look at it.
 type status struct {
 	Peers []struct {
-		PublicKey  string `json:"public_key"`
-		KeepaliveS int    `json:"keepalive_s"`
-		Received   uint64 `json:"received_bytes"`
-		Sent       uint64 `json:"sent_bytes"`
+		PublicKey     string     `json:"public_key"`
+		Endpoint      string     `json:"endpoint"`
+		KeepaliveS    int        `json:"keepalive_s"`
+		LastHandshake *time.Time `json:"last_handshake"`
+		Received      uint64     `json:"received_bytes"`
+		Sent          uint64     `json:"sent_bytes"`
 	} `json:"peers"`
 	Tuner    *tuner.Status `json:"tuner"`
 	Warnings []string      `json:"warnings"`
