@@ -206,7 +206,7 @@ func secretFile(t *testing.T, text string) string {
 // poll waits for what must come.
 func poll(t *testing.T, what string, came func() bool) {
 	t.Helper()
-	for end := time.Now().Add(tunnelPatience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(tunnelPatience); time.Now().Before(end); <-time.After(50 * time.Millisecond) {
 		if came() {
 			return
 		}

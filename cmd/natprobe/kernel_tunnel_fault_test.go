@@ -287,9 +287,9 @@ func TestKernelTunnelDownFails(t *testing.T) {
 	}
 }
 
-// TestKernelTunnelSilent: the port of a tunnel answers who has its seal, and is as
-// silent as WireGuard to everybody else, however much they send.
-func TestKernelTunnelSilent(t *testing.T) {
+// TestKernelTunnelFlood: the port of a tunnel answers who has its seal, and is as
+// silent as WireGuard to everybody else, and flooded by them goes on to.
+func TestKernelTunnelFlood(t *testing.T) {
 	needTunnels(t)
 	n := startKernelNet(t, roaming())
 	server, client := newKeys(t), newKeys(t)

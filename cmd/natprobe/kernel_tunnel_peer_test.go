@@ -212,7 +212,7 @@ func waitForRekey(t *testing.T, ours *side, k knockers) {
 	}
 	s, _ := ours.status()
 	last := *s.Peers[0].LastHandshake
-	for end := last.Add(135 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
+	for end := last.Add(135 * time.Second); time.Now().Before(end); <-time.After(500 * time.Millisecond) {
 		k.must("around the rekey")
 	}
 	if s, _ := ours.status(); !s.Peers[0].LastHandshake.After(last) {
