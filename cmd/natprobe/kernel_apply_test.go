@@ -53,7 +53,7 @@ func TestKernelApplyFollows(t *testing.T) {
 	if home.IntervalS < 4 || home.IntervalS > 5 {
 		t.Errorf("at home the interval is %d s, want 4 or 5", home.IntervalS)
 	}
-	if took > 30*time.Second {
+	if took > 30*time.Second && !raceDetector {
 		t.Errorf("it took %v, want 30 s at most", took)
 	}
 	checkForce := func(where string, seconds int) {
@@ -78,7 +78,7 @@ func TestKernelApplyFollows(t *testing.T) {
 	t.Logf("elsewhere: %d s, %.1f s after the move", there.IntervalS, took.Seconds())
 	checkRule(t, there, natlab.Spec{NATs: n.Spec().Elsewhere}.Truth())
 	checkForce("elsewhere", there.IntervalS)
-	if longest := 6 * time.Second; took > longest*115/100+10*time.Second {
+	if longest := 6 * time.Second; took > longest*115/100+10*time.Second && !raceDetector {
 		t.Errorf("it took %v, want 1.15 times %v and 10 s at most", took, longest)
 	}
 	soak(k, 10*time.Second)

@@ -27,7 +27,7 @@ import (
 // Debian's wireguard-go, on both sides of the kernel's own NATs.
 
 // tunnelPatience bounds waits for what takes seconds.
-const tunnelPatience = time.Minute
+const tunnelPatience = 2 * time.Minute
 
 // needTunnels skips a test where there can't be tunnels.
 func needTunnels(t *testing.T, programs ...string) {

@@ -173,9 +173,15 @@ func (u *upRun) reflects() bool {
 	return !u.flags.noReflect && !u.config.Interface.PrivateKey.IsZero()
 }
 
+// sharedLimits bound the memory of a tunnel's reflector to some megabytes: it
+// has its peers to serve, and not the public.
+func sharedLimits() reflector.Limits {
+	return reflector.Limits{Orders: 1 << 15, Sessions: 1 << 8}
+}
+
 // reflect answers the peers' measurements on the tunnel's own port.
 func (u *upRun) reflect(ctx context.Context, shared *sharedport.Bind) {
-	r, err := reflector.New(reflector.Config{Logger: u.log})
+	r, err := reflector.New(reflector.Config{Limits: sharedLimits(), Logger: u.log})
 	if err == nil {
 		seal := wire.NewSeal(u.config.Interface.PrivateKey.PublicKey())
 		err = r.Serve(ctx, unsealing{shared.PacketConn(), seal})

@@ -62,7 +62,8 @@ type Config struct {
 
 	// Changes signals that the machine may have moved. Nil: never.
 	Changes <-chan struct{}
-	// Moved is called after such a signal, before anything is measured or set.
+	// Moved is called after such a signal, before anything is measured or set,
+	// and where peers have gone silent. It may be called from two goroutines.
 	Moved  func()
 	Pace   Pace
 	Logger *slog.Logger // nil: silent

@@ -256,6 +256,9 @@ func (p *path) listen(ctx context.Context, peers []vpn.PeerState) {
 	// Somewhere else, or offline, there was none to be had.
 	silent := !last.IsZero() && time.Since(last) > limit && time.Since(p.since) > limit
 	if silent && !p.silent {
+		if p.t.cfg.Moved != nil {
+			p.t.cfg.Moved() // the peer may have another address behind its name by now
+		}
 		if p.start < p.interval {
 			p.apply(ctx, p.start, fmt.Sprintf("no peer has answered for %.0f s", limit.Seconds()))
 		}

@@ -213,6 +213,9 @@ func TestSilentPeer(t *testing.T) {
 		if got := w.interval(); got != 13 {
 			t.Errorf("after 200 s without a handshake the interval is %d s, want 13", got)
 		}
+		if w.moves != 1 {
+			t.Errorf("asked %d times for another address of the peer, want once", w.moves)
+		}
 		if got := tuner.Status().Paths[0].Why; !strings.Contains(got, "no peer has answered") {
 			t.Errorf("the reason is %q", got)
 		}

@@ -1,0 +1,7 @@
+//go:build race
+
+package main_test
+
+// raceDetector: programs are several times slower, and promises of time don't
+// hold for them.
+const raceDetector = true
