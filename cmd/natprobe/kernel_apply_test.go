@@ -189,7 +189,7 @@ func TestKernelApplyRefuses(t *testing.T) {
 		t.Errorf("an interface that isn't there: %+v", absent)
 	}
 	other := runOn(t, n.StartClient, testProgram(t), "apply", "lo", "--state-dir", state)
-	if other.status != 1 || !strings.Contains(other.stderr, "another kind") {
+	if other.status != 1 || !strings.Contains(other.stderr, "lo") {
 		t.Errorf("an interface of another kind: %+v", other)
 	}
 	// The server knows no endpoint, and sends no keepalives: later it may, so that
