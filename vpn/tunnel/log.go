@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -15,6 +16,11 @@ import (
 func deviceLogger(l *slog.Logger) *device.Logger {
 	return &device.Logger{
 		Verbosef: func(format string, args ...any) {
+			// Strangers' junk is worth a line each to wireguard-go: it must not
+			// cost anything where nobody reads it.
+			if !l.Enabled(context.Background(), slog.LevelDebug) {
+				return
+			}
 			l.Debug("wireguard", "text", redact(fmt.Sprintf(format, args...)))
 		},
 		Errorf: func(format string, args ...any) {
