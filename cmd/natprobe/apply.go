@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -318,16 +317,9 @@ func (r *applyRun) revert(ctx context.Context) error {
 // follow tunes the interface until ctx is done. The intervals stay then.
 func (r *applyRun) follow(ctx context.Context, info wgapply.Info, concerned map[vpn.PublicKey]uint16) (err error) {
 	name := r.wg.Name()
-	var last atomic.Uint32 // both families and each flow of a measurement ask
-	last.Store(info.FwMark)
-	mark := func() uint32 {
-		if now, err := r.wg.Info(); err == nil {
-			last.Store(now.FwMark)
-		}
-		return last.Load()
-	}
+	mark := knownMark{info: r.wg.Info, mark: info.FwMark}
 	r.tuning = newTuning(ctx, tuningConfig{
-		name: name, applier: originalsKept{r.wg, r.originals, r.log}, peers: concerned, mark: mark,
+		name: name, applier: originalsKept{r.wg, r.originals, r.log}, peers: concerned, mark: mark.get,
 		late: info.Kind.Lateness(), elsewhere: r.elsewhere, stateDir: r.stateDir, log: r.log,
 	})
 	socket, err := openControl(filepath.Join(r.flags.runDir, name+applySocket), r.status, nil)
