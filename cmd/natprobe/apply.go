@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -124,7 +125,7 @@ func (a *app) apply(ctx context.Context, name string, f applyFlags, flags *pflag
 	if err != nil {
 		return err
 	}
-	concerned, err := concernedPeers(name, peers, f.peers)
+	concerned, err := concernedPeers(name, run.before(ctx, peers), f.peers)
 	if err != nil {
 		return err
 	}
@@ -215,6 +216,25 @@ type applyRun struct {
 	log       *slog.Logger
 	begun     time.Time
 	tuning    *tuning
+}
+
+// before returns the peers with the intervals that they had before natprobe: one
+// that was measured in another network is no safe start here, and a peer that
+// needed none there is still concerned.
+func (r *applyRun) before(ctx context.Context, peers []vpn.PeerState) []vpn.PeerState {
+	plan, err := r.originals.PlanRevert(ctx, r.wg)
+	if err != nil {
+		r.log.Debug("what was before natprobe is not known for sure", "error", err)
+	}
+	peers = slices.Clone(peers)
+	for _, reversal := range plan {
+		for i := range peers {
+			if peers[i].PublicKey == reversal.Peer && reversal.Outcome == wgapply.Restored {
+				peers[i].Keepalive = time.Duration(reversal.New) * time.Second
+			}
+		}
+	}
+	return peers
 }
 
 // set sets one interval for all the peers concerned.

@@ -97,6 +97,13 @@ func TestKernelApplyFollows(t *testing.T) {
 	checkForce("back at home", home.IntervalS)
 	soak(k, 10*time.Second)
 
+	for _, flag := range []string{"--revert", "--interval=25s"} {
+		got := runOn(t, n.StartClient, testProgram(t), "apply", client.iface, flag, "--run-dir", apply.runDir, "--state-dir", state)
+		if got.status != 1 || !strings.Contains(got.stderr, "looks after it, in process") {
+			t.Errorf("%s beside --follow: %+v", flag, got)
+		}
+	}
+	checkForce("in spite of other commands", home.IntervalS)
 	apply.end(syscall.SIGTERM)
 	if status := apply.cmd.ProcessState.ExitCode(); status != 0 && status != 130 {
 		t.Errorf("apply --follow ended with status %d", status)
@@ -214,6 +221,14 @@ func TestKernelApplyRefuses(t *testing.T) {
 	wg(t, "set", client.iface, "peer", newKeys(t).public, "endpoint", nowhere)
 	if got := client.apply(state); got.status != 2 || !strings.Contains(got.stderr, "2 peers") {
 		t.Errorf("two peers without keepalives: %+v", got)
+	}
+	// A peer that natprobe itself has switched off is still the one concerned.
+	wg(t, "set", client.iface, "peer", e.server.public, "persistent-keepalive", "25")
+	for _, interval := range []string{"0s", "9s"} {
+		got := client.apply(state, "--interval", interval)
+		if got.status != 0 || strings.Count(got.stdout, "\n") != 1 || !strings.Contains(got.stdout, e.server.public) {
+			t.Errorf("one of two peers, to %s: %+v", interval, got)
+		}
 	}
 }
 
