@@ -35,7 +35,7 @@ type datagram struct {
 }
 
 // Addr is a sender's address together with what WireGuard's bind knows of the
-// path back: the local address that was contacted.
+// path back: the local address that was contacted, where it knows that.
 type Addr struct {
 	addr     netip.AddrPort
 	endpoint conn.Endpoint
