@@ -22,7 +22,7 @@ func TestMeasureLoopback(t *testing.T) {
 	address := startReflector(t)
 	output := filepath.Join(t.TempDir(), "records.jsonl")
 	got := natprobe(t.Context(), map[string]string{reflectorVariable: address}, "",
-		"measure", "--json", "--min", "500ms", "--max", "4s", "--regimes", "exchange,oneway,stream", "--budget", "1m", "--output", output)
+		"measure", "--json", "--min", "500ms", "--max", "4s", "--regimes", "exchange,oneway,stream", "--budget", "5m", "--output", output)
 	if got.status != exitDone {
 		t.Fatalf("status %d, want %d; stderr:\n%s", got.status, exitDone, got.stderr)
 	}
@@ -32,12 +32,12 @@ func TestMeasureLoopback(t *testing.T) {
 	}
 	want := map[string]any{
 		"reflector": address, "family": "ipv4", "regimes": []any{"exchange", "oneway", "stream"},
-		"min": "500ms", "max": "4s", "flows": 400.0, "gentle": false, "resolution": "0s", "budget": "1m0s",
+		"min": "500ms", "max": "4s", "flows": 400.0, "gentle": false, "resolution": "0s", "budget": "5m0s",
 	}
 	if diff := cmp.Diff(want, record.Config); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
 	}
-	want = map[string]any{"reflector": address, "min": "500ms", "max": "4s", "regimes": "exchange,oneway,stream", "budget": "1m0s"}
+	want = map[string]any{"reflector": address, "min": "500ms", "max": "4s", "regimes": "exchange,oneway,stream", "budget": "5m0s"}
 	if diff := cmp.Diff(want, record.Supplied); diff != "" {
 		t.Errorf("supplied (-want +got):\n%s", diff)
 	}

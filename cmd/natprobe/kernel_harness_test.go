@@ -26,7 +26,7 @@ import (
 // line says how many.
 func init() {
 	testing.Init() // -test.parallel exists from here on; the command line comes later
-	if err := flag.Set("test.parallel", "64"); err != nil {
+	if err := flag.Set("test.parallel", kernelsAtOnce); err != nil {
 		panic(err)
 	}
 }
