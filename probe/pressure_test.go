@@ -14,7 +14,7 @@ import (
 // TestPressure measures NATs with room for fewer mappings than a default run
 // opens: that is noticed and said, and the brackets are right.
 func TestPressure(t *testing.T) {
-	seeds(t, 30, func(t *testing.T, seed uint64, rng *rand.Rand) {
+	seeds(t, 15, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		nat := natmodel.Linux(time.Duration(5+rng.IntN(25))*time.Second, time.Duration(30+rng.IntN(60))*time.Second)
 		nat.MaxMappings = 100 + rng.IntN(60)
 		nat.Full = natmodel.EvictUnreplied

@@ -12,7 +12,7 @@ import (
 
 // TestResolution: further rounds narrow the brackets, and they stay right.
 func TestResolution(t *testing.T) {
-	seeds(t, 30, func(t *testing.T, seed uint64, rng *rand.Rand) {
+	seeds(t, 15, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		between := func(least, most time.Duration) time.Duration {
 			return (least + time.Duration(rng.Int64N(int64(most-least)))).Round(time.Millisecond)
 		}
