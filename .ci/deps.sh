@@ -25,7 +25,8 @@ peers=(
 	"stun-client:stun, a STUN client of 2003"
 	"wireguard-go:another end of tunnels"
 	"wireguard-tools:wg, which asks and sets tunnels"
-	"iperf3:the throughput of tunnels"
+	"iperf3:traffic through tunnels"
+	"iputils-ping:ping, through tunnels"
 )
 
 strict=false

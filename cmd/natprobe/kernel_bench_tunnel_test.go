@@ -122,7 +122,13 @@ func benchPlain(t *testing.T, n *kernelNet) netip.Addr {
 // Mbit/s.
 func transfer(t *testing.T, n *kernelNet, to netip.Addr) float64 {
 	t.Helper()
-	server := startProgram(t, n.StartServer, "iperf3", "--server", "--one-off", "--bind", to.String())
+	return transferFor(t, n.StartClient, n.StartServer, to, transferSeconds)
+}
+
+// transferFor is transfer between any two sides, for so many seconds.
+func transferFor(t *testing.T, from, at func(*exec.Cmd) error, to netip.Addr, seconds int) float64 {
+	t.Helper()
+	server := startProgram(t, at, "iperf3", "--server", "--one-off", "--bind", to.String())
 	var result struct {
 		Error string
 		End   struct {
@@ -132,7 +138,7 @@ func transfer(t *testing.T, n *kernelNet, to netip.Addr) float64 {
 		}
 	}
 	for end := time.Now().Add(tunnelPatience); time.Now().Before(end); <-time.After(100 * time.Millisecond) {
-		client := startProgram(t, n.StartClient, "iperf3", "--client", to.String(), "--time", fmt.Sprint(transferSeconds), "--json")
+		client := startProgram(t, from, "iperf3", "--client", to.String(), "--time", fmt.Sprint(seconds), "--json")
 		<-client.done
 		result.Error = ""
 		if err := json.Unmarshal([]byte(client.output()), &result); err != nil {
