@@ -22,13 +22,29 @@ if [[ -z $targets ]]; then
 	exit 0
 fi
 
+# fuzz PACKAGE TARGET: Go now and then fails a target at the end of its time, with
+# "context deadline exceeded" and no input that fails (go.dev/issue/75804). That
+# is no finding, and tried once more.
+fuzz() {
+	local said status=0
+	for _ in 1 2; do
+		status=0
+		said=$(go test -run '^$' -fuzz "^$2\$" -fuzztime "$fuzztime" "$1" </dev/null 2>&1) || status=$?
+		echo "$said"
+		if ((status == 0)) || [[ $said == *"Failing input written"* || $said != *"context deadline exceeded"* ]]; then
+			break
+		fi
+		echo "fuzz: no input failed; once more"
+	done
+	return "$status"
+}
+
 failed=()
 count=0
 while read -r package target; do
 	count=$((count + 1))
 	echo "fuzz: $package $target for $fuzztime"
-	go test -run '^$' -fuzz "^${target}\$" -fuzztime "$fuzztime" "$package" </dev/null ||
-		failed+=("$package $target")
+	fuzz "$package" "$target" || failed+=("$package $target")
 done <<<"$targets"
 
 if ((${#failed[@]} > 0)); then
