@@ -68,6 +68,7 @@ var rules = map[string]rule{
 	"analysis/report": {own: []string{"analysis", "results"}, modules: []string{"gonum.org/v1/plot"}},
 
 	"vpn":            {own: []string{"results"}},
+	"vpn/statefile":  {modules: []string{"golang.org/x/sys"}},
 	"vpn/sharedport": {modules: []string{"golang.zx2c4.com/wireguard"}},
 	// nftables keeps a default route's answers in the tunnel, as wg-quick does.
 	"vpn/tunnel": {
@@ -77,9 +78,9 @@ var rules = map[string]rule{
 			"github.com/mdlayher/netlink", "golang.org/x/sys",
 		},
 	},
-	"vpn/wgapply": {own: []string{"vpn"}, modules: []string{"golang.zx2c4.com/wireguard/wgctrl", "golang.org/x/sys"}},
+	"vpn/wgapply": {own: []string{"vpn", "vpn/statefile"}, modules: []string{"golang.zx2c4.com/wireguard/wgctrl"}},
 	"vpn/network": {modules: []string{"github.com/vishvananda/netlink", "golang.org/x/sys"}},
-	"vpn/memory":  {own: []string{"results", "vpn/network"}, modules: []string{"golang.org/x/sys"}},
+	"vpn/memory":  {own: []string{"results", "vpn/network", "vpn/statefile"}},
 	"vpn/tuner":   {own: []string{"results", "vpn", "vpn/network", "vpn/memory"}},
 
 	"cmd/natprobe": {

@@ -33,11 +33,7 @@ func messages(bytes int) (keepalives, initiations, responses int, ok bool) {
 // tolerated.
 func TestKernelTunnelIdle(t *testing.T) {
 	needTunnels(t)
-	n := startKernelNet(t, roaming())
-	serverFile, clientFile := tunnelFiles(t, n.ServerAddr(), "PersistentKeepalive = 5")
-	server := startTunnel(t, n.StartServer, serverFile)
-	server.await("the server is up", func(status) bool { return true })
-	client := startTunnel(t, n.StartClient, clientFile)
+	_, server, client, _ := tunnelPair(t, "PersistentKeepalive = 5")
 	client.await("the first handshake", func(s status) bool { return len(s.Peers) == 1 && s.Peers[0].Received > 0 })
 	<-time.After(2 * time.Second) // what a handshake brings with it is over
 	first, ok := server.status()

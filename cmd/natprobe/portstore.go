@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/natprobe/natprobe/probe"
+	"github.com/natprobe/natprobe/vpn/statefile"
 )
 
 // portsAhead is how many ports a run takes for itself when it begins, more
@@ -49,7 +50,7 @@ func (f *portFile) Load() (probe.PortState, error) {
 	f.taken = probe.PortState{Seed: state.Seed, Next: state.Next + portsAhead}
 	if f.path != "" {
 		// Where this fails, Save will, and says so.
-		_ = replaceFile(f.path, f.taken)
+		_ = replacePorts(f.path, f.taken)
 	}
 	return state, nil
 }
@@ -64,7 +65,7 @@ func (f *portFile) Save(state probe.PortState) error {
 	if now, err := readPorts(f.path); err == nil && now != f.taken {
 		return nil
 	}
-	if err := replaceFile(f.path, state); err != nil {
+	if err := replacePorts(f.path, state); err != nil {
 		f.notSaved(err)
 	}
 	return nil
@@ -108,27 +109,15 @@ func readPorts(path string) (probe.PortState, error) {
 	return state, nil
 }
 
-// replaceFile puts a new file in the place of the old one, so that a crash
-// leaves one of them whole.
-func replaceFile(path string, v any) error {
-	text, err := json.Marshal(v)
+// replacePorts puts a place in the stead of the one in the file, whose folder is
+// made when it is needed.
+func replacePorts(path string, state probe.PortState) error {
+	text, err := json.Marshal(state)
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	temp, err := os.CreateTemp(dir, filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = temp.Write(append(text, '\n'))
-	if err = errors.Join(err, temp.Close()); err == nil {
-		err = os.Rename(temp.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp.Name()))
-	}
-	return nil
+	return statefile.Replace(path, append(text, '\n'))
 }

@@ -150,7 +150,7 @@ func TestLookedAfter(t *testing.T) {
 		{"plain", false, ""}, {"plain", true, ""},
 		{"followed", false, "--follow looks after it"}, {"nobody", false, ""},
 	} {
-		err := lookedAfter(t.Context(), test.name, applyFlags{runDir: dir, follow: test.follow})
+		err := lookedAfter(t.Context(), test.name, applyFlags{follow: test.follow, tuningFlags: tuningFlags{runDir: dir}})
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s, follow %v: %v, want %q", test.name, test.follow, err, test.want)
 		}

@@ -9,11 +9,19 @@ import (
 	"github.com/natprobe/natprobe/vpn/tunnel"
 )
 
-// addTuningFlags adds the flags that up and apply share.
-func addTuningFlags(flags *pflag.FlagSet, stateDir, runDir *string, verbose *bool) {
-	flags.StringVar(stateDir, "state-dir", "", "keep what is learned about networks in this `FOLDER` (default $STATE_DIRECTORY, as root /var/lib/natprobe)")
-	addRunDirFlag(flags, runDir)
-	flags.BoolVarP(verbose, "verbose", "v", false, "log more")
+// tuningFlags are the flags that up and apply share.
+type tuningFlags struct {
+	reflector string
+	stateDir  string
+	runDir    string
+	verbose   bool
+}
+
+func (f *tuningFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.reflector, "reflector", "", "`HOST[:PORT]` to measure against where the peer is no natprobe (default $"+reflectorVariable+")")
+	flags.StringVar(&f.stateDir, "state-dir", "", "keep what is learned about networks in this `FOLDER` (default $STATE_DIRECTORY, as root /var/lib/natprobe)")
+	addRunDirFlag(flags, &f.runDir)
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log more")
 }
 
 func addRunDirFlag(flags *pflag.FlagSet, runDir *string) {

@@ -25,10 +25,7 @@ type upFlags struct {
 	daemon    bool
 	noReflect bool
 	override  bool
-	reflector string
-	stateDir  string
-	runDir    string
-	verbose   bool
+	tuningFlags
 }
 
 func (a *app) upCommand() *cobra.Command {
@@ -60,8 +57,7 @@ helps its own peers in the same way, and nobody else, unless --no-reflect.`,
 	flags.BoolVar(&f.daemon, "daemon", false, "go to the background once the tunnel is up")
 	flags.BoolVar(&f.noReflect, "no-reflect", false, "don't help the peers of this tunnel to measure")
 	flags.BoolVar(&f.override, "override", false, "choose the interval also for peers whose number is in the file")
-	flags.StringVar(&f.reflector, "reflector", "", "`HOST[:PORT]` to measure against where the peer is no natprobe (default $"+reflectorVariable+")")
-	addTuningFlags(flags, &f.stateDir, &f.runDir, &f.verbose)
+	f.add(flags)
 	return cmd
 }
 

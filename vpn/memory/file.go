@@ -8,6 +8,8 @@ import (
 	"maps"
 	"os"
 	"slices"
+
+	"github.com/natprobe/natprobe/vpn/statefile"
 )
 
 const (
@@ -69,29 +71,8 @@ func (s *Store) write() error {
 	if err != nil {
 		return err
 	}
-	next := s.path() + ".new"
-	// A crash may have left one.
-	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := statefile.Replace(s.path(), text); err != nil {
 		return err
-	}
-	out, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = out.Write(text)
-	if err == nil {
-		err = out.Sync()
-	}
-	if err = errors.Join(err, out.Close()); err == nil {
-		err = os.Rename(next, s.path())
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(next))
-	}
-	// Not every system can sync a folder; then the file's own sync has to do.
-	if dir, err := os.Open(s.dir); err == nil {
-		_ = dir.Sync()
-		_ = dir.Close()
 	}
 	// What was just written need not be read.
 	s.seen, _ = os.Stat(s.path())

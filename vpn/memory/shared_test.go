@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/natprobe/natprobe/results"
+	"github.com/natprobe/natprobe/vpn/statefile"
 )
 
 // child names the first of the networks that a child process of the tests is to
@@ -148,7 +149,7 @@ func TestAnotherSalt(t *testing.T) {
 func TestHeldLock(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	unlock, err := lock(s.path() + ".lock")
+	unlock, err := statefile.Lock(t.Context(), s.path()+".lock")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +159,7 @@ func TestHeldLock(t *testing.T) {
 	if err == nil {
 		t.Skip("this system takes no lock")
 	}
-	if !strings.Contains(err.Error(), "another process") {
+	if !strings.Contains(err.Error(), "another natprobe") {
 		t.Errorf("the error is %v", err)
 	}
 	expect(t, s, 1, &one)
@@ -166,21 +167,6 @@ func TestHeldLock(t *testing.T) {
 	put(t, s, two)
 	expect(t, open(t, dir), 1, &one)
 	expect(t, open(t, dir), 2, &two)
-}
-
-// TestCrashedWriter: what it left behind is in nobody's way.
-func TestCrashedWriter(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir)
-	if err := os.WriteFile(s.path()+".new", []byte(`{"schema": "natpr`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	one := entry(1)
-	put(t, s, one)
-	expect(t, open(t, dir), 1, &one)
-	if _, err := os.Stat(s.path() + ".new"); err == nil {
-		t.Error("it is still there")
-	}
 }
 
 // TestNothingIsWrittenWithoutNeed: to look is not to write.

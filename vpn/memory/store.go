@@ -2,6 +2,7 @@ package memory
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/natprobe/natprobe/results"
 	"github.com/natprobe/natprobe/vpn/network"
+	"github.com/natprobe/natprobe/vpn/statefile"
 )
 
 const (
@@ -129,7 +131,7 @@ func (s *Store) sync() error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return only(err)
 	}
-	unlock, err := lock(s.path() + ".lock")
+	unlock, err := statefile.Lock(context.Background(), s.path()+".lock")
 	if err != nil {
 		return only(err)
 	}

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 
 	"github.com/natprobe/natprobe/vpn"
+	"github.com/natprobe/natprobe/vpn/statefile"
 )
 
 // Originals keeps the intervals that peers had before natprobe changed them, in
@@ -20,7 +22,7 @@ import (
 //
 // Where the folder can't be written, what would be in the file is kept in memory.
 // Methods may be called from several goroutines, and several processes may have
-// the same folder (see lock).
+// the same folder.
 type Originals struct {
 	dir string
 
@@ -163,7 +165,7 @@ func (o *Originals) update(ctx context.Context, change func(map[place]entry)) er
 		o.remember(all, nil)
 		return &StoreError{}
 	}
-	unlock, err := lock(ctx, o.dir)
+	unlock, err := o.lock(ctx)
 	defer unlock()
 	saved, readErr := load(o.path())
 	// A damaged file that was set aside is no obstacle to writing a new one.
@@ -186,6 +188,19 @@ func (o *Originals) update(ctx context.Context, change func(map[place]entry)) er
 	}
 	clear(o.unsaved)
 	return nil
+}
+
+// lock keeps other processes off the file until unlock is called; that may be
+// called also where there is an error. The folder is made when it is needed.
+func (o *Originals) lock(ctx context.Context) (unlock func(), err error) {
+	if err := os.MkdirAll(o.dir, 0o700); err != nil {
+		return func() {}, err
+	}
+	unlock, err = statefile.Lock(ctx, filepath.Join(o.dir, "applied.lock"))
+	if err != nil {
+		return func() {}, err
+	}
+	return unlock, nil
 }
 
 func (o *Originals) storeError(err error) error {

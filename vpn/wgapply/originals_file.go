@@ -8,11 +8,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/natprobe/natprobe/vpn"
+	"github.com/natprobe/natprobe/vpn/statefile"
 )
 
 const (
@@ -141,17 +141,5 @@ func save(path string, all map[place]entry) error {
 	if old, err := readBounded(path); err == nil && bytes.Equal(old, text) {
 		return nil
 	}
-	// Only root's business, like the folder: which peers a machine has.
-	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = temp.Write(text)
-	if err = errors.Join(err, temp.Sync(), temp.Close()); err == nil {
-		err = os.Rename(temp.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp.Name()))
-	}
-	return nil
+	return statefile.Replace(path, text)
 }
