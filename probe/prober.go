@@ -30,6 +30,8 @@ type Prober struct {
 	Observe func(Progress) // called from Measure's goroutine, a few times a second; nil: nobody looks
 	Logger  *slog.Logger   // nil: silent
 	Ports   PortStore      // nil: source ports are not remembered across runs
+
+	clocks *clocks // nil: the system's
 }
 
 const (
@@ -45,8 +47,8 @@ func (p *Prober) Measure(ctx context.Context) (*results.Record, error) {
 	if err := p.Config.Validate(); err != nil {
 		return nil, err
 	}
-	s := newShell(p.Listen, p.Logger, p.Config.Reflector)
-	s.engine = newEngine(p.Config, loadPorts(p.Ports, s.log), s.begun)
+	s := newShell(p.Listen, p.Logger, p.Config.Reflector, p.clocks)
+	s.engine = newEngine(p.Config, loadPorts(p.Ports, s.log), s.clock.begun)
 	var observe func()
 	if p.Observe != nil {
 		observe = func() { p.Observe(s.engine.progress()) }
@@ -57,13 +59,16 @@ func (p *Prober) Measure(ctx context.Context) (*results.Record, error) {
 }
 
 // newShell returns a shell without an engine yet.
-func newShell(listen ListenFunc, log *slog.Logger, reflector netip.AddrPort) *shell {
+func newShell(listen ListenFunc, log *slog.Logger, reflector netip.AddrPort, of *clocks) *shell {
+	if of == nil {
+		system := systemClocks()
+		of = &system
+	}
 	s := &shell{
 		listen: listen, log: log,
 		sockets: make(map[flowID]net.PacketConn),
 		inbox:   make(chan datagram, inboxSize),
-		begun:   time.Now(),
-		asleep:  newSleepClock(),
+		clock:   newClock(*of),
 		peer:    net.UDPAddrFromAddrPort(netip.AddrPortFrom(reflector.Addr().Unmap(), reflector.Port())),
 	}
 	if s.listen == nil {
@@ -107,8 +112,7 @@ type shell struct {
 	network  string
 	wildcard string
 	peer     net.Addr
-	begun    time.Time
-	asleep   *sleepClock
+	clock    *clock
 
 	sockets map[flowID]net.PacketConn
 	inbox   chan datagram
@@ -123,8 +127,6 @@ type datagram struct {
 	payload []byte
 }
 
-func (s *shell) now() time.Duration { return time.Since(s.begun) }
-
 // run drives the engine until it is over or ctx is done. It calls observe, if
 // that isn't nil, a few times a second and at the end.
 func (s *shell) run(ctx context.Context, observe func()) error {
@@ -136,21 +138,19 @@ func (s *shell) run(ctx context.Context, observe func()) error {
 	defer timer.Stop()
 	var observed time.Duration
 	for {
+		s.clock.look()
 		s.drain()
-		if slept := s.asleep.slept(); slept > stallLimit {
-			s.engine.suspended(slept)
-		}
-		s.engine.advance(s.now())
+		s.engine.advance(s.clock.now())
 		s.carryOut(ctx, s.engine.take())
 		if s.engine.over {
 			return s.engine.err
 		}
-		if now := s.now(); observe != nil && now-observed >= observePeriod {
+		if now := s.clock.now(); observe != nil && now-observed >= observePeriod {
 			observed = now
 			observe()
 		}
 		if at, ok := s.engine.wake(); ok {
-			timer.Reset(max(at-s.now(), 0))
+			timer.Reset(max(at-s.clock.now(), 0))
 		}
 		select {
 		case <-ctx.Done():
@@ -233,7 +233,7 @@ func (s *shell) read(ctx context.Context, id flowID, conn net.PacketConn) {
 			continue
 		}
 		d := datagram{
-			at: s.now(), flow: id, payload: append([]byte(nil), buf[:n]...),
+			at: s.clock.now(), flow: id, payload: append([]byte(nil), buf[:n]...),
 			from: netip.AddrPortFrom(udp.AddrPort().Addr().Unmap(), udp.AddrPort().Port()),
 		}
 		select {

@@ -24,8 +24,8 @@ func (s *Soaker) Soak(ctx context.Context) (*results.Verification, error) {
 	if err := s.Config.Validate(); err != nil {
 		return nil, err
 	}
-	sh := newShell(s.Listen, s.Logger, s.Config.Reflector)
-	soak := newSoak(s.Config, loadPorts(s.Ports, sh.log), sh.begun)
+	sh := newShell(s.Listen, s.Logger, s.Config.Reflector, nil)
+	soak := newSoak(s.Config, loadPorts(s.Ports, sh.log), sh.clock.begun)
 	sh.engine = soak.e
 	var observe func()
 	if s.Observe != nil {
