@@ -158,12 +158,12 @@ func (l *ladder) addBonus(now time.Duration) {
 }
 
 // disputed returns the rungs with an expiry below a longer gap that lived, or
-// with both outcomes, by ascending gap.
+// with both outcomes, that doesn't count so far, by ascending gap.
 func (l *ladder) disputed() []*rung {
 	var list []*rung
 	for _, d := range l.assess.Disputes {
 		i, found := slices.BinarySearchFunc(l.rungs, d.GapS, func(r *rung, g float64) int { return cmp.Compare(r.gap.Seconds(), g) })
-		if found && !slices.Contains(list, l.rungs[i]) {
+		if found && !d.Counts && !slices.Contains(list, l.rungs[i]) {
 			list = append(list, l.rungs[i])
 		}
 	}

@@ -27,6 +27,9 @@ const (
 	greatestGap = time.Hour
 	minFlows    = 32
 
+	// MaxRepeat is the largest Config.Repeat.
+	MaxRepeat = 100
+
 	leastResolution = 500 * time.Millisecond // a burst takes most of it
 )
 
@@ -46,7 +49,15 @@ type Config struct {
 	// Resolution is how narrow brackets are to become in further rounds; at
 	// least 500 ms and the RTT, 0: as narrow as a first bracket.
 	Resolution time.Duration
-	Seed       uint64 // of the stagger of sentinels; 0: random
+	// Repeat is in how many further rounds, 0 to MaxRepeat, gaps around the end of
+	// each bracket are tried again, at other times: a NAT that is lazy to sweep
+	// shows one moment of its sweep only to a single round.
+	Repeat int
+	// Resume is an earlier record of the same path to go on from; nil: none. What
+	// it shows is believed as far as this run's own trials, of which there are
+	// some at both ends of each bracket, agree with it.
+	Resume *results.Record
+	Seed   uint64 // of the stagger of sentinels; 0: random
 }
 
 // withDefaults returns the effective configuration.
@@ -101,6 +112,12 @@ func (c Config) Validate() error {
 	}
 	if c.Resolution != 0 && (c.Resolution < leastResolution || c.Resolution > greatestGap) {
 		return fmt.Errorf("%w: resolution %v is not between %v and %v", ErrConfig, c.Resolution, leastResolution, greatestGap)
+	}
+	if c.Repeat < 0 || c.Repeat > MaxRepeat {
+		return fmt.Errorf("%w: repeat %d is not between 0 and %d", ErrConfig, c.Repeat, MaxRepeat)
+	}
+	if c.Resume != nil && c.Resume.Network.Family != familyOf(c.Reflector.Addr()) {
+		return fmt.Errorf("%w: the record to go on from is of %s, and reflector %v is not", ErrConfig, c.Resume.Network.Family, c.Reflector)
 	}
 	if c.Budget < 0 {
 		return fmt.Errorf("%w: budget %v is negative", ErrConfig, c.Budget)

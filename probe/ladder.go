@@ -101,6 +101,12 @@ type ladder struct {
 	stands bool            // the bracket stands
 	trials []results.Trial // that are over
 	assess results.Assessment
+
+	earlier []results.Trial  // of the run that this one goes on from
+	own     results.Lifetime // what this run alone shows
+
+	repeated int      // rounds of repeats begun
+	again    []repeat // the latest of them
 }
 
 func newLadder(regime results.Regime, shortest, longest, resolution time.Duration, coarse float64) *ladder {
@@ -140,22 +146,33 @@ const (
 func (l *ladder) record(t *trial) {
 	l.trials = append(l.trials, t.result())
 	if t.outcome != results.Inconclusive {
-		l.assess = results.Assess(l.regime, l.trials)
+		l.reassess()
+	}
+}
+
+// reassess concludes anew from all trials.
+func (l *ladder) reassess() {
+	l.assess = results.Assess(l.regime, slices.Concat(l.earlier, l.trials))
+	l.own = l.assess.Lifetime
+	if len(l.earlier) > 0 {
+		l.own = results.Bracket(l.regime, l.trials)
 	}
 }
 
 // lower returns the longest proven lifetime.
-func (l *ladder) lower() time.Duration {
-	return time.Duration(l.assess.Lifetime.LowerS * float64(time.Second))
-}
+func (l *ladder) lower() time.Duration { return seconds(l.assess.Lifetime.LowerS) }
 
 // upper returns what the lifetime is proven to be below; 0: unknown.
-func (l *ladder) upper() time.Duration {
-	if u := l.assess.Lifetime.UpperS; u != nil {
-		return time.Duration(*u * float64(time.Second))
+func (l *ladder) upper() time.Duration { return upperOf(l.assess.Lifetime) }
+
+func upperOf(life results.Lifetime) time.Duration {
+	if life.UpperS == nil {
+		return 0
 	}
-	return 0
+	return seconds(*life.UpperS)
 }
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // top returns the longest gap that lived; 0: none did.
 func (l *ladder) top() time.Duration {

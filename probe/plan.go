@@ -74,9 +74,12 @@ func (p *plan) init(e *engine) {
 		// Short rungs are over before long ones start, so somewhat more rungs
 		// than mappings fit at full width. A coarser ladder takes more rounds.
 		if rungs*4 <= e.cfg.Flows*5 || rungs <= 4*len(p.ladders) {
-			return
+			break
 		}
 		coarse *= 1.2
+	}
+	if e.cfg.Resume != nil {
+		p.resume(e.cfg.Resume)
 	}
 }
 
@@ -196,6 +199,9 @@ func (p *plan) trialOver(t *trial) {
 		p.concluded = p.e.now
 	}
 	l.record(t)
+	if e, ok := l.contradicts(t); ok {
+		p.distrustEarlier(l, t, e)
+	}
 	p.review()
 }
 
@@ -239,10 +245,13 @@ func (p *plan) reviewLadder(l *ladder) {
 	if !settled {
 		return
 	}
+	if !p.vouched(l) {
+		return
+	}
 	if l.first == 0 {
 		l.first = p.e.now
 	}
-	if l.refine(p.e.now, p.e.path.maxRTT(p.e.now)) {
+	if l.refine(p.e.now, p.e.path.maxRTT(p.e.now)) || p.repeating(l) {
 		return
 	}
 	l.stands = true
@@ -267,9 +276,6 @@ func (p *plan) abandon(l *ladder) {
 func (p *plan) dispute(l *ladder) bool {
 	open := 0
 	for _, r := range l.disputed() {
-		if r.expired >= results.ConfirmingExpiries {
-			break // a band: the expiries above count without repeats
-		}
 		if r.alive >= decided || r.alive+r.expired+r.wasted >= disputeTrials || r.exhausted() {
 			continue
 		}
@@ -296,7 +302,7 @@ func (p *plan) recertify() {
 func (p *plan) certain() time.Duration {
 	least := time.Duration(-1)
 	for _, l := range p.ladders {
-		if lower := l.lower(); least < 0 || lower < least {
+		if lower := seconds(l.own.LowerS); least < 0 || lower < least {
 			least = lower
 		}
 	}
@@ -308,7 +314,7 @@ func (p *plan) certain() time.Duration {
 func (p *plan) proven(regime results.Regime) time.Duration {
 	for _, l := range p.ladders {
 		if l.regime == regime {
-			return l.lower()
+			return seconds(l.own.LowerS)
 		}
 	}
 	return 0
@@ -319,7 +325,7 @@ func (p *plan) proven(regime results.Regime) time.Duration {
 func (p *plan) longestLife() time.Duration {
 	longest := time.Duration(0)
 	for _, l := range p.ladders {
-		upper := l.upper()
+		upper := upperOf(l.own)
 		if upper == 0 {
 			upper = p.e.cfg.Max
 		}
@@ -333,7 +339,7 @@ func (p *plan) longestLife() time.Duration {
 func (p *plan) outlives(regime results.Regime) time.Duration {
 	for _, l := range p.ladders {
 		if l.regime == regime {
-			return max(l.lower(), l.upper(), youngLife)
+			return max(seconds(l.own.LowerS), upperOf(l.own), youngLife)
 		}
 	}
 	return youngLife

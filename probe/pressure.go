@@ -3,6 +3,7 @@ package probe
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"github.com/natprobe/natprobe/results"
 )
@@ -68,6 +69,7 @@ func (p *plan) distrust(reason results.Reason) (void int) {
 	}
 	for _, l := range p.ladders {
 		l.trials = nil
+		l.earlier = slices.DeleteFunc(l.earlier, func(t results.Trial) bool { return t.Outcome == results.Expired })
 		for _, r := range l.rungs {
 			r.expired, r.setups, r.wasted = 0, 0, 0
 		}
@@ -77,7 +79,7 @@ func (p *plan) distrust(reason results.Reason) (void int) {
 		t.rung.ladder.trials = append(t.rung.ladder.trials, t.result())
 	}
 	for _, l := range p.ladders {
-		l.assess = results.Assess(l.regime, l.trials)
+		l.reassess()
 	}
 	return void
 }

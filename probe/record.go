@@ -25,6 +25,12 @@ func (e *engine) record() *results.Record {
 	inbound := e.path.inbound()
 	r.Loss.Inbound = &inbound
 	r.Effort.ElapsedS = e.now.Seconds()
+	for _, l := range e.plan.ladders {
+		r.Trials = append(r.Trials, l.earlier...)
+	}
+	if len(r.Trials) > 0 {
+		r.Resumes = e.cfg.Resume.ID
+	}
 	for _, t := range e.finished {
 		r.Trials = append(r.Trials, t.result())
 	}
@@ -58,10 +64,7 @@ func assess(regime results.Regime, trials []results.Trial) results.Lifetime {
 }
 
 func (e *engine) network() results.Network {
-	n := results.Network{Family: results.IPv4}
-	if e.ipv6() {
-		n.Family = results.IPv6
-	}
+	n := results.Network{Family: familyOf(e.cfg.Reflector.Addr())}
 	if mapped := e.control.mapped; mapped.IsValid() {
 		kept := mapped.Port() == e.control.flow.port
 		n.PortPreservation = &kept
@@ -70,6 +73,13 @@ func (e *engine) network() results.Network {
 		}
 	}
 	return n
+}
+
+func familyOf(a netip.Addr) results.Family {
+	if a.Unmap().Is6() {
+		return results.IPv6
+	}
+	return results.IPv4
 }
 
 func (e *engine) reflector() results.Reflector {

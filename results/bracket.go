@@ -3,10 +3,11 @@ package results
 import (
 	"math"
 	"slices"
+	"time"
 )
 
-// ConfirmingExpiries is how many trials of one gap must expire, the first and
-// two repeats, before an expiry below a longer gap that lived is believed.
+// ConfirmingExpiries is how many trials must expire, of one gap or at times
+// apart, before an expiry below a longer gap that lived is believed.
 const ConfirmingExpiries = 3
 
 // Bracket concludes from the trials of one regime, in any order, between
@@ -20,9 +21,12 @@ const ConfirmingExpiries = 3
 //   - An expired trial whose bound is at most A contradicts the trial that
 //     lived, and is disputed: loss may have taken its whole burst.
 //   - A disputed trial is confirmed where at least [ConfirmingExpiries]
-//     trials of its regime expired at its GapS. Let c be the smallest GapS of
-//     a confirmed one. Then the lifetime is a band, and all expired trials
-//     with a GapS of c or more count. Disputed trials below c do not.
+//     trials of its regime expired at its GapS. All disputed trials of a regime
+//     are confirmed where so many of them have silences that don't overlap:
+//     no spell of loss explains expiries at several times. Let c be the
+//     smallest GapS of a confirmed one. Then the lifetime is a band, and all
+//     expired trials with a GapS of c or more count. Disputed trials below c
+//     do not.
 //   - Without a confirmed one the lifetime is sharp and no disputed trial
 //     counts. Undisputed expired trials always count.
 //
@@ -54,7 +58,8 @@ type Dispute struct {
 	GapS    float64 // the trial's intended gap, seconds
 	Expired int     // how many trials of this regime and gap expired, this one included
 	Alive   int     // how many trials of this regime and gap lived
-	// Confirmed is true where Expired is at least ConfirmingExpiries.
+	// Confirmed is true where Expired is at least ConfirmingExpiries, or as many
+	// disputed trials of the regime have silences that don't overlap.
 	Confirmed bool
 	// Counts is true where the bracket rests on the trial: it is confirmed, or
 	// a shorter gap is.
@@ -150,22 +155,48 @@ func disputesOf(regime Regime, trials []Trial, longestAlive float64) ([]Dispute,
 	}
 
 	var disputes []Dispute
-	confirmedGap := math.Inf(1)
+	var expired []Trial
 	for i, t := range trials {
 		if t.Regime != regime || !t.proves(Expired) || t.BoundS > longestAlive {
 			continue
 		}
 		c := counts[t.GapS]
-		d := Dispute{Trial: i, GapS: t.GapS, Expired: c.expired, Alive: c.alive, Confirmed: c.expired >= ConfirmingExpiries}
-		if d.Confirmed {
-			confirmedGap = min(confirmedGap, t.GapS)
+		disputes = append(disputes, Dispute{Trial: i, GapS: t.GapS, Expired: c.expired, Alive: c.alive})
+		expired = append(expired, t)
+	}
+	confirmedGap := math.Inf(1)
+	manyTimes := timesApart(expired) >= ConfirmingExpiries
+	for i, d := range disputes {
+		if disputes[i].Confirmed = manyTimes || d.Expired >= ConfirmingExpiries; disputes[i].Confirmed {
+			confirmedGap = min(confirmedGap, d.GapS)
 		}
-		disputes = append(disputes, d)
 	}
 	for i := range disputes {
 		disputes[i].Counts = disputes[i].GapS >= confirmedGap
 	}
 	return disputes, confirmedGap
+}
+
+// timesApart returns how many of the trials, at most, have silences of which no
+// two overlap. What began at an unknown time overlaps with everything.
+func timesApart(trials []Trial) int {
+	type silence struct{ from, to time.Time }
+	var all []silence
+	for _, t := range trials {
+		if !t.StartedAt.IsZero() {
+			all = append(all, silence{t.StartedAt, t.StartedAt.Add(time.Duration(t.BoundS * float64(time.Second)))})
+		}
+	}
+	// To take the one that ends first, again and again, leaves room for most.
+	slices.SortFunc(all, func(a, b silence) int { return a.to.Compare(b.to) })
+	n := 0
+	var end time.Time
+	for _, s := range all {
+		if n == 0 || s.from.After(end) {
+			n, end = n+1, s.to
+		}
+	}
+	return n
 }
 
 // proves says whether the trial is evidence of the given outcome.

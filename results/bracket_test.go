@@ -3,6 +3,7 @@ package results
 import (
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -71,6 +72,35 @@ func TestBracket(t *testing.T) {
 				t.Errorf("alive + expired + inconclusive = %d, trials = %d", sum, got.Trials)
 			}
 		})
+	}
+}
+
+// TestBandOfSeveralTimes: expiries of several gaps confirm each other where their
+// silences don't overlap.
+func TestBandOfSeveralTimes(t *testing.T) {
+	day := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	for _, tt := range []struct {
+		name   string
+		starts [3]float64 // seconds, of expiries of 22, 24 and 26 s
+		shape  Shape
+		lower  float64
+	}{
+		{"at once", [3]float64{0, 1, 2}, Sharp, 29},
+		{"two of them at once", [3]float64{0, 10, 40}, Sharp, 29},
+		{"end to begin", [3]float64{0, 22, 46}, Sharp, 29},
+		{"apart", [3]float64{0, 23, 48}, Band, 20},
+		{"apart in another order", [3]float64{60, 0, 30}, Band, 20},
+	} {
+		trials := []Trial{trial(20, Alive), trial(29, Alive), trial(31, Expired)}
+		for i, gap := range []float64{22, 24, 26} {
+			expiry := trial(gap, Expired)
+			expiry.StartedAt = day.Add(time.Duration(tt.starts[i] * float64(time.Second)))
+			trials = append(trials, expiry)
+		}
+		got := Bracket(Exchange, trials)
+		if got.Shape != tt.shape || got.LowerS != tt.lower || got.UpperS == nil || *got.UpperS != 31 {
+			t.Errorf("%s: %+v, want a %s from %v", tt.name, got, tt.shape, tt.lower)
+		}
 	}
 }
 

@@ -13,6 +13,9 @@ type Record struct {
 	ID        string    `json:"id"` // 128 random bits in hexadecimal
 	StartedAt time.Time `json:"started_at"`
 	EndedAt   time.Time `json:"ended_at"`
+	// Resumes is the ID of an earlier record whose conclusive trials are among
+	// Trials, those that began before StartedAt; empty where there is none.
+	Resumes string `json:"resumes,omitempty"`
 
 	Tool     Tool           `json:"tool"`
 	Config   map[string]any `json:"config"`   // effective settings, by flag name
@@ -173,6 +176,7 @@ const (
 	ReasonStray            Reason = "stray packet"           // a packet of somebody else came in during the silence, and may have refreshed the mapping
 	ReasonReused           Reason = "external port reused"   // another flow had the same external address a short time ago, and may have left its state on the path
 	ReasonUnwitnessed      Reason = "no witness"             // no flow that lived covers the silence, so the NAT may have lost its state
+	ReasonEarlier          Reason = "earlier record refuted" // what it showed is not true of this path now
 	ReasonPressure         Reason = "table pressure"         // the NAT had no room for more flows, and may have dropped idle ones
 	ReasonSocket           Reason = "socket failed"          // this machine could not send
 )

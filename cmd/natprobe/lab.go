@@ -134,6 +134,9 @@ func (m *measurement) inLab(ctx context.Context) error {
 		m.lab = &spec
 		m.config.Reflector = labReflector(lab)
 		m.config.Local = lab.ClientAddr()
+		if err := samePath(m.config.Resume, m.config.Reflector, spec.Name); err != nil {
+			return err
+		}
 		// Each lab's NATs begin without any state, so ports need not be remembered.
 		return m.run(ctx, &probe.Prober{Listen: lab.ClientListen}, false)
 	})

@@ -44,6 +44,8 @@ type measureFlags struct {
 	flows      int
 	gentle     bool
 	resolution time.Duration
+	repeat     int
+	resume     string
 	budget     time.Duration
 
 	json   bool
@@ -75,9 +77,12 @@ Status: 0 done, 1 failed, 2 usage, 3 not enough evidence for an interval,
   natprobe measure --reflector 192.0.2.1:3478 --output records.jsonl
   natprobe measure --reflector [2001:db8::1]:3478 --json | jq .lifetimes
   natprobe measure --lab fast                        a NAT inside this machine
-  natprobe measure --reflector vpn.example.org --regimes exchange,stream --budget 2m`,
+  natprobe measure --reflector vpn.example.org --regimes exchange,stream --budget 2m
+  natprobe measure --resume records.jsonl --output records.jsonl
+                                                     after Ctrl-C
+  natprobe measure --resume records.jsonl --repeat 5 does the NAT always take as long?`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.measure(cmd.Context(), f, cmd.Flags()) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.measure(cmd.Context(), &f, cmd.Flags()) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -88,6 +93,8 @@ Status: 0 done, 1 failed, 2 usage, 3 not enough evidence for an interval,
 	flags.DurationVar(&f.min, "min", probe.DefaultShortest, "shortest `GAP` to try")
 	flags.DurationVar(&f.max, "max", probe.DefaultLongest, "longest `GAP` to try")
 	flags.DurationVar(&f.resolution, "resolution", 0, "go on until brackets are this narrow in `TIME`, from 500ms; each further round takes as long as a lifetime")
+	flags.IntVar(&f.repeat, "repeat", 0, "try the gaps around each bracket again in this `NUMBER` of rounds, at other times: a lazy NAT shows its band only so")
+	flags.StringVar(&f.resume, "resume", "", "go on from the last record in this `FILE`, with its settings, on the same path")
 	flags.IntVar(&f.flows, "flows", probe.DefaultFlows, "hold at most this `NUMBER` of mappings at a time")
 	flags.BoolVar(&f.gentle, "gentle", false, fmt.Sprintf("hold few mappings (%d) and take longer, for small NAT tables", probe.GentleFlows))
 	flags.DurationVar(&f.budget, "budget", 0, "end after this `TIME` with what is known by then (default: no limit)")
@@ -116,7 +123,7 @@ func regimeNames() []string {
 
 // config returns what the flags ask of a measurement, but for whom to ask.
 func (f measureFlags) config(flags *pflag.FlagSet) (probe.Config, error) {
-	cfg := probe.Config{Min: f.min, Max: f.max, Gentle: f.gentle, Budget: f.budget, Resolution: f.resolution}
+	cfg := probe.Config{Min: f.min, Max: f.max, Gentle: f.gentle, Budget: f.budget, Resolution: f.resolution, Repeat: f.repeat}
 	if !slices.Contains([]string{familyAuto, string(results.IPv4), string(results.IPv6)}, f.family) {
 		return cfg, usagef("--family %q is not ipv4, ipv6 or auto", f.family)
 	}
@@ -150,15 +157,22 @@ func (f measureFlags) config(flags *pflag.FlagSet) (probe.Config, error) {
 	return cfg, checked.Validate()
 }
 
-func (a *app) measure(ctx context.Context, f measureFlags, flags *pflag.FlagSet) (err error) {
+func (a *app) measure(ctx context.Context, f *measureFlags, flags *pflag.FlagSet) (err error) {
+	var earlier *results.Record
+	if f.resume != "" {
+		if earlier, err = a.resume(f, flags); err != nil {
+			return err
+		}
+	}
 	cfg, err := f.config(flags)
 	if err != nil {
 		return err
 	}
+	cfg.Resume = earlier
 	if f.lab != "" && f.reflector != "" {
 		return usagef("--lab and --reflector exclude each other: a lab has a reflector of its own")
 	}
-	m := measurement{app: a, flags: f, config: cfg, supplied: supplied(flags)}
+	m := measurement{app: a, flags: *f, config: cfg, supplied: supplied(flags)}
 	if f.lab != "" {
 		return m.inLab(ctx)
 	}
@@ -179,6 +193,9 @@ func (a *app) measure(ctx context.Context, f measureFlags, flags *pflag.FlagSet)
 		return err
 	}
 	m.config.Reflector, m.config.Local = at.remote, at.local
+	if err := samePath(earlier, at.remote, ""); err != nil {
+		return err
+	}
 	m.reflector = name
 	return m.run(ctx, &probe.Prober{}, true)
 }
@@ -212,6 +229,9 @@ func (m *measurement) run(ctx context.Context, p *probe.Prober, rememberPorts bo
 	}
 	defer closeScreen()
 	screen.Note(m.opening())
+	if r := m.config.Resume; r != nil {
+		screen.Note(fmt.Sprintf("Going on from the record of %s, with %s.", r.StartedAt.Local().Format("2006-01-02 15:04:05"), plural(len(r.Trials), "trial")))
+	}
 	p.Config = m.config
 	p.Observe = screen.Progress
 	if rememberPorts {
@@ -299,6 +319,7 @@ func (m *measurement) effective() map[string]any {
 		"flows":      flows,
 		"gentle":     m.config.Gentle,
 		"resolution": m.config.Resolution.String(),
+		"repeat":     m.config.Repeat,
 		"budget":     m.config.Budget.String(),
 	}
 	if m.lab != nil {
@@ -308,12 +329,12 @@ func (m *measurement) effective() map[string]any {
 }
 
 // supplied returns the settings of the measurement as the user gave them.
-// Where the output goes is none.
+// Where files lie is none.
 func supplied(flags *pflag.FlagSet) map[string]any {
 	given := make(map[string]any)
 	flags.Visit(func(flag *pflag.Flag) {
 		switch flag.Name {
-		case "json", "output", "quiet":
+		case "json", "output", "quiet", "resume":
 		default:
 			given[flag.Name] = strings.Trim(flag.Value.String(), "[]")
 		}
