@@ -48,6 +48,7 @@ func (e *engine) record() *results.Record {
 		r.Effort.FirstBracketS = 0
 	}
 	r.Complete = r.Complete || stood // a further round may be cut off
+	r.Attribute()
 	return r
 }
 
@@ -89,6 +90,7 @@ func (e *engine) reflector() results.Reflector {
 	}
 	if e.control.running {
 		r.BootID = e.control.boot.String()
+		r.EgressGapS = e.control.limits.EgressGap.Seconds()
 	}
 	return r
 }

@@ -78,7 +78,13 @@ type Reflector struct {
 	AddressClass string  `json:"address_class"` // loopback, private, public
 	RTTms        float64 `json:"rtt_ms"`        // smallest round-trip time seen, milliseconds
 	BootID       string  `json:"boot_id"`
-	Attested     bool    `json:"attested"`
+	// EgressGapS is the longest silence, in seconds, after which packets of the
+	// reflector left its own network unaided, as it advertises; 0: not proven.
+	EgressGapS float64 `json:"egress_gap_s"`
+	// Attested is true where no lifetime has the cause path: nothing that
+	// expired can be a timer of the reflector's own side, by what it advertises.
+	// Datasets of NATs have no place for others.
+	Attested bool `json:"attested"`
 }
 
 // Regime is the traffic that a mapping saw before its silence. A NAT may keep
@@ -115,6 +121,21 @@ const (
 	CensoredRight Censoring = "right" // no trial expired above the longest alive: only a lower bound is known
 )
 
+// Cause says on which part of the path the timer runs that ended a mapping.
+type Cause string
+
+// The causes.
+const (
+	CauseNone Cause = "" // nothing expired
+	// CauseNetwork is the prober's side of the path: the reflector's own side is
+	// proven to wait longer than all of the bracket.
+	CauseNetwork Cause = "network"
+	// CausePath is anywhere on the path. It may be a firewall of the reflector's
+	// own, whose egress is not proven for as long: no NAT is to blame, and no
+	// dataset of NATs has a place for it.
+	CausePath Cause = "path"
+)
+
 // Lifetime is the bracket [LowerS, UpperS) of one regime's mapping lifetime,
 // with the counts of the trials that it rests on.
 type Lifetime struct {
@@ -126,6 +147,7 @@ type Lifetime struct {
 	UpperS       *float64  `json:"upper_s"` // seconds; null where right-censored
 	Shape        Shape     `json:"shape"`
 	Censored     Censoring `json:"censored"`
+	Cause        Cause     `json:"cause"`
 	Trials       int       `json:"trials"`
 	Alive        int       `json:"alive"`
 	Expired      int       `json:"expired"`
@@ -179,6 +201,8 @@ const (
 	ReasonEarlier          Reason = "earlier record refuted" // what it showed is not true of this path now
 	ReasonPressure         Reason = "table pressure"         // the NAT had no room for more flows, and may have dropped idle ones
 	ReasonSocket           Reason = "socket failed"          // this machine could not send
+	ReasonPath             Reason = "path"                   // expired beyond the reflector's egress gap: its own side may have done that, see CausePath
+	ReasonReached          Reason = "keepalive went too far" // a keepalive that was to die on the way was answered by the reflector
 )
 
 // Trial is one flow that was left silent for a gap and then tested.

@@ -40,6 +40,7 @@ func (r Record) Validate() error {
 	}
 	r.Network.validate(c)
 	c.number("reflector.rtt_ms", r.Reflector.RTTms, 0, math.MaxFloat64)
+	c.number("reflector.egress_gap_s", r.Reflector.EgressGapS, 0, MaxGapS)
 	for i, l := range r.Lifetimes {
 		l.validate(c, fmt.Sprintf("lifetimes[%d].", i))
 	}
@@ -90,6 +91,7 @@ func (l Lifetime) validate(c *checker, at string) {
 	}
 	c.word(at+"shape", string(l.Shape), string(Sharp), string(Band))
 	c.word(at+"censored", string(l.Censored), string(CensoredNone), string(CensoredLeft), string(CensoredRight))
+	c.word(at+"cause", string(l.Cause), string(CauseNone), string(CauseNetwork), string(CausePath))
 	if right := l.Censored == CensoredRight; right != (l.UpperS == nil) {
 		c.fail(at+"censored", "is %q, but upper_s is null exactly where it is %q", l.Censored, CensoredRight)
 	}

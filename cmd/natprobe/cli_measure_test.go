@@ -160,8 +160,8 @@ func TestKernelMeasureCommand(t *testing.T) {
 		t.Fatalf("status %d, want %d for want of a stream lifetime; stderr:\n%s", got.status, exitInconclusive, got.stderr)
 	}
 	record := decodeRecord(t, got.stdout)
-	if record.Config["lab"] != "fast" || record.Reflector.Attested {
-		t.Errorf("lab %v, attested %v; want fast, false", record.Config["lab"], record.Reflector.Attested)
+	if record.Config["lab"] != "fast" || !record.Reflector.Attested {
+		t.Errorf("lab %v, attested %v; want fast, true", record.Config["lab"], record.Reflector.Attested)
 	}
 	if len(record.Lifetimes) != 1 {
 		t.Fatalf("%d lifetimes, want 1", len(record.Lifetimes))

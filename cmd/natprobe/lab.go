@@ -33,9 +33,10 @@ Wherever a lab's NAME goes, a description can: nat or firewall, its timers, and
 options, for several boxes in a row joined by +, the client's first:
   nat:30s/120s,loss=5
   nat:6s/12s,strict+nat:4s/9s,ports=random,family=ipv6
-The options of a box are ports=random, strict, block=N and pool=N (external ports
-and addresses), dns=TIME, endpoint-independent, outbound-only, sweep=TIME and
-table=N; those of the lab loss=PERCENT, family=ipv4 or ipv6, port=N and emulated.`,
+The options of a box are ports=random, strict, server-side (a firewall in front of
+the server), block=N and pool=N (external ports and addresses), dns=TIME,
+endpoint-independent, outbound-only, sweep=TIME and table=N; those of the lab
+loss=PERCENT, family=ipv4 or ipv6, port=N and emulated.`,
 		Example: `  natprobe lab list
   natprobe lab show cgn
   natprobe measure --lab cgn
@@ -176,7 +177,7 @@ func (a *app) inLab(
 		return fmt.Errorf("lab %s: %w", spec.Name, err)
 	}
 	defer func() { err = errors.Join(err, lab.Close()) }()
-	stop, err := serveInLab(ctx, lab, limits)
+	stop, err := serveInLab(ctx, lab, reflector.Config{Limits: limits, EgressGap: labEgress(spec, limits.MaxDelay)})
 	if err != nil {
 		return fmt.Errorf("lab %s: %w", spec.Name, err)
 	}
@@ -199,13 +200,22 @@ func labLimits(cfg probe.Config) reflector.Limits {
 	return limits
 }
 
+// labEgress returns the egress gap that a lab's reflector advertises: what is
+// true there, as far as the longest gap that it can be asked for.
+func labEgress(spec natlab.Spec, longest time.Duration) time.Duration {
+	if timer := spec.Egress(); timer > 0 {
+		return min(longest, timer-time.Second) // in whole seconds, the longest that is shorter
+	}
+	return longest
+}
+
 // serveInLab runs a reflector on a lab's server until stop.
-func serveInLab(ctx context.Context, lab *natlab.Lab, limits reflector.Limits) (stop func() error, err error) {
+func serveInLab(ctx context.Context, lab *natlab.Lab, cfg reflector.Config) (stop func() error, err error) {
 	conn, err := lab.ServerListen(ctx, "udp", labReflector(lab).String())
 	if err != nil {
 		return nil, err
 	}
-	r, err := reflector.New(reflector.Config{Limits: limits})
+	r, err := reflector.New(cfg)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}

@@ -56,6 +56,9 @@ type labDescription struct {
 	Loss     float64                         `json:"loss"` // share, 0 to 1, each way
 	Boxes    []boxDescription                `json:"boxes"`
 	Truth    map[results.Regime]*labLifetime `json:"truth"` // null: nothing expires
+	// EgressS is the shortest timer of the server's side; absent: nothing there
+	// expires.
+	EgressS float64 `json:"egress_s,omitempty"`
 }
 
 // boxDescription is a box, innermost first. What it doesn't have is left out.
@@ -67,6 +70,7 @@ type boxDescription struct {
 	SweepS              float64 `json:"sweep_s,omitempty"`
 	RandomPorts         bool    `json:"random_ports,omitempty"`
 	Strict              bool    `json:"strict,omitempty"`
+	ServerSide          bool    `json:"server_side,omitempty"`
 	Ports               int     `json:"ports,omitempty"`
 	Addresses           int     `json:"addresses,omitempty"`
 	EndpointIndependent bool    `json:"endpoint_independent,omitempty"`
@@ -84,12 +88,12 @@ func describeLab(spec natlab.Spec) labDescription {
 	d := labDescription{
 		Name: spec.Name, Summary: spec.Summary, Notation: spec.Notation(), Emulated: spec.Emulated,
 		Family: familyOfLab(spec), Port: portOfLab(spec), Loss: spec.Loss,
-		Boxes: []boxDescription{}, Truth: make(map[results.Regime]*labLifetime),
+		Boxes: []boxDescription{}, Truth: make(map[results.Regime]*labLifetime), EgressS: spec.Egress().Seconds(),
 	}
 	for _, nat := range spec.NATs {
 		box := boxDescription{
 			Kind: "nat", SolitaryS: nat.Solitary.Seconds(), StreamS: nat.Stream.Seconds(),
-			DNSS: nat.DNS.Seconds(), SweepS: nat.Sweep.Seconds(), RandomPorts: nat.RandomPorts, Strict: nat.Strict,
+			DNSS: nat.DNS.Seconds(), SweepS: nat.Sweep.Seconds(), RandomPorts: nat.RandomPorts, Strict: nat.Strict, ServerSide: nat.ServerSide,
 			Ports: nat.Ports, Addresses: nat.Addresses, EndpointIndependent: nat.EndpointIndependent,
 			OutboundOnly: nat.OutboundOnly, Table: nat.Table,
 		}
@@ -140,6 +144,10 @@ func labText(spec natlab.Spec) string {
 		row(string(r), "%s", timerText(secondsOf(from[r]), secondsOf(to[r])))
 	}
 	_ = table.Flush()
+	if egress := spec.Egress(); egress > 0 {
+		fmt.Fprintf(&b, "\nThe firewall in front of the server forgets flows after %g s: what expires from\n"+
+			"there on need not be the client's side's doing.\n", egress.Seconds())
+	}
 	fmt.Fprintf(&b, "\nAs a description: %s\n", spec.Notation())
 	return b.String()
 }

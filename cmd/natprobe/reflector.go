@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,6 +38,7 @@ type reflectorFlags struct {
 	secretFile string
 	admin      string
 	limitPPS   int
+	egressGap  time.Duration
 	orders     int
 	sockets    int
 	logFormat  string
@@ -68,6 +70,7 @@ timers are measured instead of the prober's NAT. Ctrl-C or SIGTERM ends it.`,
 	flags.StringVar(&f.secretFile, "secret-file", "", fmt.Sprintf("`FILE` with the secret that tokens are made with, at least %d bytes (default: a random one)", wire.MinSecret))
 	flags.StringVar(&f.admin, "admin", "", "`IP:PORT` (TCP) for metrics, /metrics, and health, /healthz; not for the public (default: none)")
 	flags.IntVar(&f.limitPPS, "limit-pps", reflector.DefaultPPS, "`PACKETS` a second from one address; 0 lifts the limit, for benches and labs only")
+	flags.DurationVar(&f.egressGap, "egress-gap", 0, "advertise this `TIME` as the longest silence after which packets leave this machine's own network unaided; \"natprobe reflector check\", run elsewhere, proves it (default: nothing is proven)")
 	flags.IntVar(&f.orders, "limit-orders", reflector.DefaultOrders, "`ORDERS` held in memory, pending and remembered; a million takes 160 MB")
 	flags.IntVar(&f.sockets, "sockets", 0, "`NUMBER` of sockets that share the load of each --listen, on Linux; 0: one for two processors")
 	flags.StringVar(&f.logFormat, "log-format", "text", "`FORMAT`: text or json")
@@ -99,6 +102,10 @@ func (f reflectorFlags) config(stderr io.Writer) (reflector.Config, error) {
 		return cfg, usagef("--limit-orders %d is not between 1 and %d", f.orders, most)
 	}
 	cfg.Limits.Orders = f.orders
+	if longest := reflector.DefaultMaxDelay; f.egressGap < 0 || f.egressGap > longest || f.egressGap%time.Second != 0 {
+		return cfg, usagef("--egress-gap %v is not whole seconds from 0s to %v, the longest delay that a reflector grants", f.egressGap, longest)
+	}
+	cfg.EgressGap = f.egressGap
 	if f.sockets < 0 || f.sockets > maxSockets {
 		return cfg, usagef("--sockets %d is not between 0 and %d", f.sockets, maxSockets)
 	}

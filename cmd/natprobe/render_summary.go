@@ -27,6 +27,7 @@ func writeSummary(w io.Writer, s summary, st style) {
 	var b strings.Builder
 	writeHeadline(&b, s.Record, st)
 	writeLifetimes(&b, s, st)
+	writeCause(&b, s.Record, st)
 	writePath(&b, s.Record, st)
 	if r := s.Record.Recommendation; r != nil {
 		b.WriteString("\n")
@@ -109,11 +110,14 @@ func writeLine(b *strings.Builder, keepalive int, st style) {
 }
 
 // box names what was measured. Outside a lab that is the whole path: one
-// measurement can't tell whose timer was the shortest.
+// measurement can't tell whose timer was the shortest. Where it may be the
+// reflector's own side, the path isn't called the reader's.
 func box(r results.Record) string {
 	if name, _ := r.Config["lab"].(string); name != "" {
 		spec, err := natlab.Lookup(name)
 		switch {
+		case err == nil && onPath(r):
+			return "The path to the reflector in lab " + name
 		case err != nil: // a record of another version, or of anybody
 			return "The network of lab " + strconv.QuoteToASCII(name)
 		case r.Network.Mapping == "none":
@@ -124,10 +128,39 @@ func box(r results.Record) string {
 			return "The NAT of lab " + name
 		}
 	}
+	none := ""
 	if r.Network.Mapping == "none" {
-		return "Your network's path (no address translation)"
+		none = " (no address translation)"
 	}
-	return "Your network's path"
+	if onPath(r) {
+		return "The path to the reflector" + none
+	}
+	return "Your network's path" + none
+}
+
+// onPath reports whether the reflector's own side may have ended mappings.
+func onPath(r results.Record) bool {
+	return slices.ContainsFunc(r.Lifetimes, func(l results.Lifetime) bool { return l.Cause == results.CausePath })
+}
+
+// writeCause tells what is put down to the path, and why.
+func writeCause(b *strings.Builder, r results.Record, st style) {
+	if !onPath(r) {
+		return
+	}
+	var which []string
+	for _, l := range r.Lifetimes {
+		if l.Cause == results.CausePath {
+			which = append(which, string(l.Regime))
+		}
+	}
+	b.WriteString("\n")
+	proven := "The reflector doesn't say up to which gap its own side is proven to let packets out."
+	if gap := r.Reflector.EgressGapS; gap > 0 {
+		proven = fmt.Sprintf("The reflector's own side is proven to let packets out after up to %s s of silence, and no longer.", lower(gap))
+	}
+	writeParagraph(b, fmt.Sprintf("Put down to the path: %s. %s A firewall there may have ended these mappings, so they tell of the path to this reflector, "+
+		"and not of your NAT; they have no place in a dataset of NATs.", strings.Join(which, ", "), proven), st)
 }
 
 // lives says how long mappings of a tunnel live.

@@ -86,6 +86,14 @@ func Catalogue() []Spec {
 			Port:    dnsPort,
 		},
 		{
+			Name:    "reflector-firewall",
+			Summary: "a NAT on a path whose short timers are a firewall's in front of the reflector",
+			NATs: []NATSpec{
+				{Solitary: 15 * time.Second, Stream: 30 * time.Second},
+				{Solitary: short, Stream: shortStream, None: true, ServerSide: true},
+			},
+		},
+		{
 			Name:     "endpoint-independent",
 			Summary:  "a NAT with one mapping for all peers of a socket, open to everybody",
 			NATs:     []NATSpec{{Solitary: short, Stream: shortStream, EndpointIndependent: true}},

@@ -55,6 +55,12 @@ type NATSpec struct {
 	// None means no translation: the box is a stateful firewall that lets in
 	// only what belongs to flows begun from inside.
 	None bool
+	// ServerSide puts the box into the server's network, in front of it: a
+	// stateful firewall that lets flows in to the server, and out only what
+	// belongs to them, as cloud providers' security groups do. It is made of
+	// the same rules as one on the client's side, None included; what differs is
+	// whose timers they are (Spec.Egress). Such boxes come last.
+	ServerSide bool
 	// Ports is how many external ports the box has for the client, as a
 	// carrier's NAT that deals them out in blocks; 0 means all there are. The
 	// client gets no more flows to one remote endpoint at a time: what would

@@ -50,6 +50,7 @@ func (n NATSpec) notation() string {
 	}{
 		{n.RandomPorts, "ports=random"},
 		{n.Strict, "strict"},
+		{n.ServerSide, "server-side"},
 		{n.Ports > 0, fmt.Sprintf("block=%d", n.Ports)},
 		{n.Addresses > 0, fmt.Sprintf("pool=%d", n.Addresses)},
 		{n.DNS > 0, "dns=" + seconds(n.DNS)},
@@ -107,6 +108,7 @@ func (n NATSpec) Describe() string {
 		{n.Ports > 0, fmt.Sprintf("%d external ports", n.Ports)},
 		{n.Addresses > 1, fmt.Sprintf("%d external addresses", n.Addresses)},
 		{n.Strict, "a closed outer side"},
+		{n.ServerSide, "on the server's side"},
 		{n.EndpointIndependent, "endpoint-independent mapping and filtering"},
 		{n.OutboundOnly, "refresh by outbound packets only"},
 		{n.Sweep > 0, "a look for expired mappings each " + words(n.Sweep)},

@@ -51,6 +51,7 @@ func indexAny(text, chars string) int {
 //	ports=random            each mapping has a random port (ports=preserve: the
 //	                        client's, where it is free; that is the default)
 //	strict                  drops what is sent to its own outer address
+//	server-side             a firewall in front of the server; stands last
 //	block=N                 has N external ports for the client
 //	pool=N                  has N external addresses
 //	dns=TIME                the timer of flows to port 53
@@ -193,6 +194,8 @@ func boxOption(n *NATSpec, name string) func(string) error {
 		}
 	case "strict":
 		return flagOption(&n.Strict)
+	case "server-side":
+		return flagOption(&n.ServerSide)
 	case "block":
 		return count(&n.Ports, maxPorts)
 	case "pool":

@@ -106,6 +106,9 @@ func (s Spec) Validate() error {
 	if s.Emulated && len(s.Elsewhere) > 0 {
 		return errors.New("boxes elsewhere: an emulated lab has one uplink")
 	}
+	if err := errors.Join(validateServerSide(s.NATs), validateServerSide(s.Elsewhere)); err != nil {
+		return err
+	}
 	if err := s.validateChain("NAT", s.NATs); err != nil {
 		return err
 	}

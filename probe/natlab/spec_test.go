@@ -62,7 +62,7 @@ func TestValidate(t *testing.T) {
 func TestCatalogue(t *testing.T) {
 	want := []string{
 		"fast", "linux-default", "openwrt", "random-port", "cgn", "lossy", "strict",
-		"firewall6", "chain", "port-block", "pool", "dns-short",
+		"firewall6", "chain", "port-block", "pool", "dns-short", "reflector-firewall",
 		"endpoint-independent", "outbound-refresh-only", "lazy-sweep", "pressure", "open",
 	}
 	var got []string
