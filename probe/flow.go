@@ -27,6 +27,7 @@ type action struct {
 	flow    flowID
 	port    uint16 // for actionOpen
 	payload []byte // for actionSend
+	hops    int    // for actionSend: dies after so many; 0: as far as it goes
 }
 
 // flowOwner is told what happens to its flow.

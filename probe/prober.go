@@ -186,7 +186,7 @@ func (s *shell) carryOut(ctx context.Context, actions []action) {
 			if conn == nil {
 				continue // its open failed, and the engine knows
 			}
-			if _, err := conn.WriteTo(a.payload, s.peer); err != nil {
+			if err := s.write(conn, a); err != nil {
 				s.log.Debug("packet not sent", "error", err)
 				s.engine.failed(a.flow, err)
 			}
@@ -197,6 +197,14 @@ func (s *shell) carryOut(ctx context.Context, actions []action) {
 			}
 		}
 	}
+}
+
+func (s *shell) write(conn net.PacketConn, a action) error {
+	if a.hops > 0 {
+		return writeHops(conn, a.payload, s.peer, a.hops)
+	}
+	_, err := conn.WriteTo(a.payload, s.peer)
+	return err
 }
 
 func (s *shell) open(ctx context.Context, id flowID, port uint16) {

@@ -58,6 +58,9 @@ type trial struct {
 	// is a time at which a predecessor's mapping is known to have lived.
 	keeps  bool
 	proven time.Duration
+	// reach is how many hops the flow is kept alive during the silence, or
+	// wholeWay; 0: not at all.
+	reach  int
 	phase  phase
 	order  *order
 	tokens []wire.Token // in-flow, for exchange and stream
@@ -67,6 +70,8 @@ type trial struct {
 	replies    int                       // answers to them
 	external   netip.AddrPort            // the mapping that they saw
 	answered   time.Duration             // when the first of them that was answered was sent
+	heard      time.Duration             // when the first copy arrived, and
+	told       time.Duration             // the gap in it
 	checkTry   int
 	checked    bool // the check was answered
 	remapped   bool
@@ -178,6 +183,7 @@ func (t *trial) send() {
 	t.phase = phaseSilent
 	t.order = t.e.orders.place(t, t.flow, tokens, t.rung.gap, burstSpread, min(copies, t.e.control.limits.MaxCopies))
 	t.e.plan.reserve(t.order)
+	t.keepNear()
 	t.e.at(t.checkTime(), t.checkOrJudge)
 }
 
@@ -194,6 +200,7 @@ func (t *trial) received(r wire.Reply) {
 		t.copyArrived(r.Copy)
 	case wire.CheckReply:
 		t.e.sawExternal(t.flow, r.Mapped)
+		t.tooFar()
 		if t.phase == phaseChecking {
 			t.checked = true
 			t.checkMapped = r
@@ -276,6 +283,7 @@ func (t *trial) copyArrived(c wire.Copy) {
 	t.order.arrived = true
 	switch {
 	case t.phase == phaseSilent && first:
+		t.heard, t.told = t.e.now, c.Gap
 		// Whatever the verdict, this mapping lived through its silence.
 		t.e.witness(t.order.sentAt, t.e.now)
 	case t.phase >= phaseChecking && first:
