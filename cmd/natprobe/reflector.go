@@ -54,7 +54,8 @@ public address, one UDP port and little else, and can't be used against others: 
 the guide in the folder reflector. Plain STUN clients are answered too.
 
 The machine's own firewall must let the port in and out without state, or its
-timers are measured instead of the prober's NAT. Ctrl-C or SIGTERM ends it.`,
+timers are measured instead of the prober's NAT: "natprobe reflector check", run
+elsewhere, tells whether it does. Ctrl-C or SIGTERM ends it.`,
 		Example: `  natprobe reflector
   natprobe reflector --listen 192.0.2.1:3478 --listen '[2001:db8::1]:3478'
   natprobe reflector --listen 192.0.2.1:3478 --alternate 192.0.2.2:3479
@@ -75,6 +76,7 @@ timers are measured instead of the prober's NAT. Ctrl-C or SIGTERM ends it.`,
 	flags.IntVar(&f.sockets, "sockets", 0, "`NUMBER` of sockets that share the load of each --listen, on Linux; 0: one for two processors")
 	flags.StringVar(&f.logFormat, "log-format", "text", "`FORMAT`: text or json")
 	complete(cmd, "log-format", []string{"text", "json"})
+	cmd.AddCommand(a.reflectorCheckCommand())
 	return cmd
 }
 

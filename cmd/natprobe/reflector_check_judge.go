@@ -1,0 +1,117 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/natprobe/natprobe/probe"
+	"github.com/natprobe/natprobe/results"
+)
+
+// maxDrift is how far a clock may be off, in parts in a million: the crystals of
+// computers are good for a tenth of that. It makes 0.18 s in 6 minutes.
+const maxDrift = 500
+
+// judge concludes from what was found of each address; errs are those of the
+// addresses.
+func judge(c *results.Check, errs []error) {
+	c.Problems, c.Unknown = []string{}, []string{}
+	problem := func(format string, args ...any) { c.Problems = append(c.Problems, fmt.Sprintf(format, args...)) }
+	unknown := func(format string, args ...any) { c.Unknown = append(c.Unknown, fmt.Sprintf(format, args...)) }
+	proven := math.Inf(1)
+	for i, a := range c.Addresses {
+		if !a.Tried {
+			unknown("%s: this machine has no route to it, so it was not tried.", a.Address)
+			continue
+		}
+		for _, p := range a.Ports {
+			switch {
+			case p.STUN && p.Natprobe:
+			case p.Alternate:
+				problem("%s: OTHER-ADDRESS tells of it, but it answers %s.", p.Address, answers(p))
+			case !p.STUN && !p.Natprobe:
+				problem("%s: no answer. Does \"natprobe reflector\" listen there, and do the firewalls let its UDP port through?", p.Address)
+			default:
+				problem("%s: it answers %s.", p.Address, answers(p))
+			}
+		}
+		if errors.Is(errs[i], probe.ErrUnreachable) || errors.Is(errs[i], probe.ErrRefused) {
+			if a.Egress != nil { // else it is told above
+				problem("%s: %v.", a.Address, errs[i])
+			}
+		}
+		if a.Egress == nil || a.Limits == nil {
+			continue
+		}
+		proven = min(proven, a.Egress.ProvenS)
+		judgeEgress(a, problem, unknown)
+		if d := a.Egress.Clock; d != nil && math.Abs(d.PPM)-d.ErrorPPM > maxDrift {
+			problem("%s: its monotonic clock is off by %.0f parts in a million against this machine's (± %.0f); more than %d blur gaps. One of the two is wrong.",
+				a.Address, d.PPM, d.ErrorPPM, maxDrift)
+		}
+	}
+	if !math.IsInf(proven, 1) {
+		c.EgressGapS = proven
+	}
+	switch {
+	case len(c.Problems) > 0:
+		c.Verdict = results.CheckFails
+	case len(c.Unknown) > 0:
+		c.Verdict = results.CheckUndecided
+	default:
+		c.Verdict = results.CheckWorks
+	}
+}
+
+// answers says which kinds of question a port answers.
+func answers(p results.CheckedPort) string {
+	switch {
+	case p.STUN:
+		return "plain STUN, and nothing of natprobe's own"
+	case p.Natprobe:
+		return "natprobe's own messages, and no plain STUN"
+	default:
+		return "nothing"
+	}
+}
+
+// judgeEgress tells what the silences have shown.
+func judgeEgress(a results.CheckedAddress, problem, unknown func(string, ...any)) {
+	e := a.Egress
+	if e.Verdict == results.EgressProven {
+		return
+	}
+	if e.ExpiredS == nil {
+		unknown("%s: only silences up to %s could be judged, and %s were to be: too little came through, or too much happened meanwhile. Try again.",
+			a.Address, wholeSeconds(e.ProvenS), wholeSeconds(e.AskedS))
+		return
+	}
+	lost := fmt.Sprintf("%s: after a silence of %s s nothing came out any more", a.Address, upper(*e.ExpiredS))
+	switch {
+	case e.Verdict == results.EgressShort:
+		problem("%s. The box that forgot is at hop %d of %d from here, nearer to the reflector: a firewall, a security group or a NAT of its own side. "+
+			"Let it pass the reflector's UDP port in and out without state, or with a longer timer.", lost, e.ExpiredHop, e.Hops)
+		if e.AdvertisedS > e.ProvenS {
+			problem("%s: it advertises an egress gap of %s, which is more than is true: probers take its own side's timer for that of their NATs.",
+				a.Address, wholeSeconds(e.AdvertisedS))
+		}
+	case !e.HopLimits:
+		unknown("%s. This machine can't send packets that die on the way, so that may be a timer of its own side. "+
+			"Check from another system, or from a machine with a public address and no firewall.", lost)
+	case e.ExpiredHop > 0:
+		unknown("%s. The box that forgot is at hop %d of %d from here, nearer to this machine than to the reflector. If it is on your side, as a carrier's NAT is, "+
+			"check again with --near %d, which keeps it open.", lost, e.ExpiredHop, e.Hops, e.ExpiredHop)
+	default:
+		unknown("%s. Where on the path that was could not be told, so it may be this machine's own side. "+
+			"Check from a machine with a public address and no firewall.", lost)
+	}
+}
+
+func wholeSeconds(s float64) string { return fmt.Sprintf("%.0f s", s) }
+
+// egressFlag is what to give to the reflector.
+func egressFlag(s float64) string {
+	return "--egress-gap " + (time.Duration(s) * time.Second).String()
+}
