@@ -302,6 +302,14 @@ func (w *location) hop(hops int) int {
 	return found
 }
 
+// atReflector reports whether a box at a hop is at the reflector's end of the
+// path: in its farther half, or just in the middle where nothing translates, as
+// then no NAT of this side can be there.
+func (g *egress) atReflector(hop int) bool {
+	translated := g.translated()
+	return 2*hop > g.hops.hops || hop > 0 && 2*hop == g.hops.hops && translated != nil && !*translated
+}
+
 // result returns what the check has shown so far.
 func (g *egress) result() *results.Egress {
 	e := g.e
@@ -325,7 +333,7 @@ func (g *egress) result() *results.Egress {
 	switch {
 	case r.ProvenS >= r.AskedS:
 		r.Verdict = results.EgressProven
-	case r.ExpiredHop > 0 && 2*r.ExpiredHop >= r.Hops:
+	case g.atReflector(r.ExpiredHop):
 		r.Verdict = results.EgressShort
 	default:
 		r.Verdict = results.EgressUndecided

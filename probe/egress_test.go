@@ -72,6 +72,7 @@ func TestEgress(t *testing.T) {
 		{"the reflector's firewall", hops(egressHop(), egressHop(), egressFirewall(60*s, 180*s)), probe.EgressConfig{Near: probe.NearAuto},
 			results.EgressShort, 59, 0, 3},
 		{"it alone", hops(egressFirewall(350*s, 350*s)), probe.EgressConfig{Near: probe.NearAuto}, results.EgressShort, 349, 0, 1},
+		{"a NAT in the middle, without help", hops(home), probe.EgressConfig{}, results.EgressUndecided, 29, 0, 1},
 		{"both", hops(home, egressHop(), egressFirewall(60*s, 180*s)), probe.EgressConfig{Near: probe.NearAuto}, results.EgressShort, 59, 1, 3},
 		{"both, loss", lossy(hops(home, egressHop(), egressFirewall(60*s, 180*s))), probe.EgressConfig{Near: probe.NearAuto}, results.EgressShort, 59, 1, 3},
 		{"both, far away", far(hops(home, egressHop(), egressFirewall(60*s, 180*s))), probe.EgressConfig{Near: probe.NearAuto}, results.EgressShort, 59, 1, 3},

@@ -8,8 +8,8 @@ type EgressVerdict string
 const (
 	// EgressProven: they came out after each silence up to the longest asked for.
 	EgressProven EgressVerdict = "proven"
-	// EgressShort: they don't. The box that forgets is nearer to the reflector
-	// than to who checked, and outside of what that declared its own.
+	// EgressShort: they don't. The box that forgets is at the reflector's end of
+	// the path, and outside of what the checker declared its own.
 	EgressShort EgressVerdict = "short"
 	// EgressUndecided: they didn't come, and it may be the checker's own side,
 	// or too little is known.

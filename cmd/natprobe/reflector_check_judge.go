@@ -91,7 +91,7 @@ func judgeEgress(a results.CheckedAddress, problem, unknown func(string, ...any)
 	lost := fmt.Sprintf("%s: after a silence of %s s nothing came out any more", a.Address, upper(*e.ExpiredS))
 	switch {
 	case e.Verdict == results.EgressShort:
-		problem("%s. The box that forgot is at hop %d of %d from here, nearer to the reflector: a firewall, a security group or a NAT of its own side. "+
+		problem("%s. The box that forgot is at hop %d of %d from here, at the reflector's end: a firewall, a security group or a NAT of its own side. "+
 			"Let it pass the reflector's UDP port in and out without state, or with a longer timer.", lost, e.ExpiredHop, e.Hops)
 		if e.AdvertisedS > e.ProvenS {
 			problem("%s: it advertises an egress gap of %s, which is more than is true: probers take its own side's timer for that of their NATs.",
@@ -101,7 +101,7 @@ func judgeEgress(a results.CheckedAddress, problem, unknown func(string, ...any)
 		unknown("%s. This machine can't send packets that die on the way, so that may be a timer of its own side. "+
 			"Check from another system, or from a machine with a public address and no firewall.", lost)
 	case e.ExpiredHop > 0:
-		unknown("%s. The box that forgot is at hop %d of %d from here, nearer to this machine than to the reflector. If it is on your side, as a carrier's NAT is, "+
+		unknown("%s. The box that forgot is at hop %d of %d from here, at this machine's end. If it is on your side, as a carrier's NAT is, "+
 			"check again with --near %d, which keeps it open.", lost, e.ExpiredHop, e.Hops, e.ExpiredHop)
 	default:
 		unknown("%s. Where on the path that was could not be told, so it may be this machine's own side. "+

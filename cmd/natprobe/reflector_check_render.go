@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -90,26 +91,29 @@ func writeCheck(w io.Writer, c results.Check, st style) {
 
 // checkVerdictText is the sentence that most people read only.
 func checkVerdictText(c results.Check) string {
+	proven := ""
+	if c.EgressGapS > 0 {
+		proven = fmt.Sprintf(" Its side is proven to let packets out after silences up to %s.", wholeSeconds(c.EgressGapS))
+	}
 	switch {
 	case c.Verdict == results.CheckWorks:
 		return fmt.Sprintf("The reflector %s works: all that was tried answers, and packets come out of its side after each silence up to %s.",
 			c.Target, wholeSeconds(c.EgressGapS))
 	case c.Verdict == results.CheckFails:
-		return fmt.Sprintf("The reflector %s doesn't work as it should. Its side is proven to let packets out after silences up to %s.",
-			c.Target, wholeSeconds(c.EgressGapS))
+		return fmt.Sprintf("The reflector %s doesn't work as it should.%s", c.Target, proven)
 	default:
-		return fmt.Sprintf("The reflector %s: nothing is wrong as far as could be judged, but not all could. "+
-			"Its side is proven to let packets out after silences up to %s.", c.Target, wholeSeconds(c.EgressGapS))
+		return fmt.Sprintf("The reflector %s: nothing is wrong as far as could be judged, but not all could.%s", c.Target, proven)
 	}
 }
 
 // writeEgressFlag tells what the reflector should advertise.
 func writeEgressFlag(b *strings.Builder, c results.Check, st style) {
-	advertised, asked := c.EgressGapS, 0.0
+	asked, least := 0.0, math.Inf(1) // of what its addresses advertise
 	same := true
 	for _, a := range c.Addresses {
 		if a.Egress != nil && a.Limits != nil {
-			same = same && a.Egress.AdvertisedS == advertised
+			same = same && a.Egress.AdvertisedS == c.EgressGapS
+			least = min(least, a.Egress.AdvertisedS)
 			asked = max(asked, a.Egress.AskedS)
 		}
 	}
@@ -118,6 +122,9 @@ func writeEgressFlag(b *strings.Builder, c results.Check, st style) {
 	case c.EgressGapS <= 0:
 		writeParagraph(b, "No egress gap is proven, so the reflector has none to advertise: run it without --egress-gap. "+
 			"Probers then put every expiry down to the path.", st)
+	case c.Verdict == results.CheckWorks && least > c.EgressGapS:
+		writeParagraph(b, fmt.Sprintf("It advertises an egress gap of %s. This check tried no silence above %s.",
+			wholeSeconds(least), wholeSeconds(asked)), st)
 	case same:
 		writeParagraph(b, fmt.Sprintf("It advertises just that (%s).", egressFlag(c.EgressGapS)), st)
 	default:
