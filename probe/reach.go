@@ -67,7 +67,10 @@ type limited interface{ SetTTL(hops int) error }
 // writeHops sends a packet that dies after so many hops. Its error wraps
 // errNoHopLimit where the socket can't.
 func writeHops(conn net.PacketConn, payload []byte, to net.Addr, hops int) error {
-	get, set := hopLimit(conn, to)
+	get, set, ok := hopLimit(conn, to)
+	if !ok {
+		return fmt.Errorf("%w: it is none of the system's", errNoHopLimit)
+	}
 	before, err := get()
 	if err == nil {
 		err = set(hops)
@@ -85,16 +88,21 @@ func writeHops(conn net.PacketConn, payload []byte, to net.Addr, hops int) error
 // usualHops is what systems begin with (RFC 1340).
 const usualHops = 64
 
-func hopLimit(conn net.PacketConn, to net.Addr) (get func() (int, error), set func(int) error) {
+// hopLimit returns how a socket's limit is read and changed, if it has one.
+func hopLimit(conn net.PacketConn, to net.Addr) (get func() (int, error), set func(int) error, ok bool) {
 	if own, ok := conn.(limited); ok {
-		return func() (int, error) { return usualHops, nil }, own.SetTTL
+		return func() (int, error) { return usualHops, nil }, own.SetTTL, true
 	}
-	if udp, ok := to.(*net.UDPAddr); ok && udp.IP.To4() == nil {
-		six := ipv6.NewPacketConn(conn)
-		return six.HopLimit, six.SetHopLimit
+	udp, ok := conn.(*net.UDPConn)
+	if !ok {
+		return nil, nil, false
 	}
-	four := ipv4.NewPacketConn(conn)
-	return four.TTL, four.SetTTL
+	if at, ok := to.(*net.UDPAddr); ok && at.IP.To4() == nil {
+		six := ipv6.NewPacketConn(udp)
+		return six.HopLimit, six.SetHopLimit, true
+	}
+	four := ipv4.NewPacketConn(udp)
+	return four.TTL, four.SetTTL, true
 }
 
 const (
