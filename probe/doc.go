@@ -16,5 +16,6 @@
 //     silence of some mapping that lived: no reboot hides there.
 //
 // [Soaker] uses the same trials to ask one question again and again: does a
-// keepalive interval hold?
+// keepalive interval hold? [EgressChecker] uses them on the reflector itself:
+// after which silences does what it sends still come out of its own network?
 package probe

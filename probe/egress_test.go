@@ -34,6 +34,30 @@ func checkEgress(t *testing.T, network simulate.Config, cfg probe.EgressConfig) 
 	return report
 }
 
+// TestEgressTooFar declares more hops its own than there are, where the distance
+// can't be found out: keepalives that reach the reflector prove nothing.
+func TestEgressTooFar(t *testing.T) {
+	t.Parallel()
+	const checkSize = 80 // PROTOCOL.md; the finder of hops sends these, and keepalives are such
+	synctest.Test(t, func(t *testing.T) {
+		firewall := egressFirewall(4*time.Second, 6*time.Second)
+		w := newWorld(t, simulate.Config{NATs: []natmodel.Config{firewall}, Client: client, Seed: 3})
+		defer w.close()
+		begun := time.Now()
+		w.net.Block(func(p natmodel.Packet) bool { return len(p.Payload) == checkSize && time.Since(begun) < 3*time.Second })
+		c := probe.EgressChecker{Listen: w.net.Client().ListenPacket, Ports: fixedPorts(3), Config: probe.EgressConfig{
+			Reflector: reflectorAddr(), Local: client, MaxGap: 12 * time.Second, Near: 5, Seed: 3,
+		}}
+		report, err := c.Check(context.Background())
+		if err != nil {
+			t.Fatalf("Check: %v", err)
+		}
+		if got := report.Egress; got.Verdict != results.EgressUndecided || got.ProvenS >= 4 || got.Hops != 0 {
+			t.Errorf("%+v; the firewall forgets after 4 s, so that no more is true", got)
+		}
+	})
+}
+
 // egressNAT is a NAT, egressFirewall a box without translation, and egressHop a
 // router: a box that forgets nothing for long.
 func egressNAT(solitary, stream time.Duration) natmodel.Config { return natmodel.Linux(solitary, stream) }
