@@ -60,7 +60,9 @@ func TestEgressTooFar(t *testing.T) {
 
 // egressNAT is a NAT, egressFirewall a box without translation, and egressHop a
 // router: a box that forgets nothing for long.
-func egressNAT(solitary, stream time.Duration) natmodel.Config { return natmodel.Linux(solitary, stream) }
+func egressNAT(solitary, stream time.Duration) natmodel.Config {
+	return natmodel.Linux(solitary, stream)
+}
 
 func egressFirewall(solitary, stream time.Duration) natmodel.Config {
 	box := natmodel.Linux(solitary, stream)

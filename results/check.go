@@ -41,6 +41,7 @@ type CheckedAddress struct {
 	Address string `json:"address"` // with its port
 	Family  Family `json:"family"`
 	Tried   bool   `json:"tried"` // false where this machine has no route there
+	Error   string `json:"error"` // why the check ended early; empty: it didn't
 	// Ports has the address itself first, then those that OTHER-ADDRESS (RFC
 	// 5780) tells of.
 	Ports  []CheckedPort  `json:"ports"`

@@ -180,11 +180,17 @@ func (c *check) run(ctx context.Context, endpoints []endpoint) error {
 	found.EndedAt = time.Now()
 	interrupted := ctx.Err() != nil
 	for i, err := range errs {
-		if err != nil && !interrupted && !errors.Is(err, probe.ErrUnreachable) && !errors.Is(err, probe.ErrRefused) {
+		switch {
+		case err == nil:
+		case interrupted:
+			found.Addresses[i].Error = errInterrupted.Error()
+		case errors.Is(err, probe.ErrUnreachable), errors.Is(err, probe.ErrRefused):
+			found.Addresses[i].Error = err.Error()
+		default:
 			return fmt.Errorf("%s: %w", found.Addresses[i].Address, err)
 		}
 	}
-	judge(&found, errs)
+	judge(&found)
 	answered := slices.ContainsFunc(found.Addresses, func(a results.CheckedAddress) bool {
 		return slices.ContainsFunc(a.Ports, func(p results.CheckedPort) bool { return p.STUN || p.Natprobe })
 	})
@@ -243,18 +249,18 @@ func (c *check) address(ctx context.Context, at endpoint) (results.CheckedAddres
 		listen = (&net.ListenConfig{}).ListenPacket
 	}
 	port, other, err := askPort(ctx, listen, at.remote)
-	a.Ports = append(a.Ports, port)
 	if err != nil {
 		return a, err
 	}
+	a.Ports = append(a.Ports, port)
 	if other.IsValid() {
 		for _, alternate := range alternates(at.remote, other) {
 			port, _, err := askPort(ctx, listen, alternate)
-			port.Alternate = true
-			a.Ports = append(a.Ports, port)
 			if err != nil {
 				return a, err
 			}
+			port.Alternate = true
+			a.Ports = append(a.Ports, port)
 		}
 	}
 	if !port.Natprobe {

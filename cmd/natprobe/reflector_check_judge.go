@@ -1,12 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"time"
 
-	"github.com/natprobe/natprobe/probe"
 	"github.com/natprobe/natprobe/results"
 )
 
@@ -15,14 +13,13 @@ import (
 // than quickGap a busy machine can look like it.
 const maxDrift = 500
 
-// judge concludes from what was found of each address; errs are those of the
-// addresses.
-func judge(c *results.Check, errs []error) {
+// judge concludes from what was found of each address.
+func judge(c *results.Check) {
 	c.Problems, c.Unknown = []string{}, []string{}
 	problem := func(format string, args ...any) { c.Problems = append(c.Problems, fmt.Sprintf(format, args...)) }
 	unknown := func(format string, args ...any) { c.Unknown = append(c.Unknown, fmt.Sprintf(format, args...)) }
 	proven := math.Inf(1)
-	for i, a := range c.Addresses {
+	for _, a := range c.Addresses {
 		if !a.Tried {
 			unknown("%s: this machine has no route to it, so it was not tried.", a.Address)
 			continue
@@ -38,16 +35,23 @@ func judge(c *results.Check, errs []error) {
 				problem("%s: it answers %s.", p.Address, answers(p))
 			}
 		}
-		if errors.Is(errs[i], probe.ErrUnreachable) || errors.Is(errs[i], probe.ErrRefused) {
-			if a.Egress != nil { // else it is told above
-				problem("%s: %v.", a.Address, errs[i])
-			}
+		if a.Egress == nil { // why is told above
+			continue
 		}
-		if a.Egress == nil || a.Limits == nil {
+		switch a.Error {
+		case "":
+		case errInterrupted.Error():
+			unknown("%s: the check was interrupted.", a.Address)
+		default:
+			problem("%s: %s.", a.Address, a.Error)
+		}
+		if a.Limits == nil {
 			continue
 		}
 		proven = min(proven, a.Egress.ProvenS)
-		judgeEgress(a, problem, unknown)
+		if a.Error == "" {
+			judgeEgress(a, problem, unknown)
+		}
 		if d := a.Egress.Clock; d != nil && d.GapS >= quickGap.Seconds() && math.Abs(d.PPM)-d.ErrorPPM > maxDrift {
 			problem("%s: its monotonic clock is off by %.0f parts in a million against this machine's (± %.0f); more than %d blur gaps. One of the two is wrong.",
 				a.Address, d.PPM, d.ErrorPPM, maxDrift)

@@ -95,11 +95,11 @@ func checkVerdictText(c results.Check) string {
 	if c.EgressGapS > 0 {
 		proven = fmt.Sprintf(" Its side is proven to let packets out after silences up to %s.", wholeSeconds(c.EgressGapS))
 	}
-	switch {
-	case c.Verdict == results.CheckWorks:
+	switch c.Verdict {
+	case results.CheckWorks:
 		return fmt.Sprintf("The reflector %s works: all that was tried answers, and packets come out of its side after each silence up to %s.",
 			c.Target, wholeSeconds(c.EgressGapS))
-	case c.Verdict == results.CheckFails:
+	case results.CheckFails:
 		return fmt.Sprintf("The reflector %s doesn't work as it should.%s", c.Target, proven)
 	default:
 		return fmt.Sprintf("The reflector %s: nothing is wrong as far as could be judged, but not all could.%s", c.Target, proven)

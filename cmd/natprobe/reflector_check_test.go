@@ -170,6 +170,24 @@ func TestReflectorCheckAddresses(t *testing.T) {
 	}
 }
 
+// TestReflectorCheckEndsEarly interrupts a check, and asks for more than a
+// reflector grants.
+func TestReflectorCheckEndsEarly(t *testing.T) {
+	t.Parallel()
+	address := startReflector(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 7*time.Second)
+	defer cancel()
+	got := natprobe(ctx, nil, "", "reflector", "check", "--quiet", "--max-gap", "40s", address)
+	text := strings.Join(strings.Fields(got.stdout), " ")
+	if got.status != exitInterrupted || !strings.Contains(text, "the check was interrupted") || !strings.Contains(text, "of 40 s") {
+		t.Errorf("interrupted: status %d, stdout %q, stderr %q", got.status, got.stdout, got.stderr)
+	}
+	got = natprobe(t.Context(), nil, "", "reflector", "check", "--quiet", "--max-gap", "11m", address)
+	if want := "choose a smaller --max-gap"; got.status != exitFailed || !strings.Contains(strings.Join(strings.Fields(got.stdout), " "), want) {
+		t.Errorf("too long a gap: status %d, stdout %q, stderr %q; want %q", got.status, got.stdout, got.stderr, want)
+	}
+}
+
 // TestReflectorCheckWithoutHopLimits checks from where packets can't be limited:
 // what expires then may be this machine's side.
 func TestReflectorCheckWithoutHopLimits(t *testing.T) {
@@ -237,7 +255,7 @@ func TestJudge(t *testing.T) {
 	} {
 		c := sampleCheck()
 		test.change(&c.Addresses[0])
-		judge(&c, []error{nil})
+		judge(&c)
 		if c.Verdict != test.verdict || c.EgressGapS != test.gap {
 			t.Errorf("%s: %s, %v s; want %s, %v s", test.name, c.Verdict, c.EgressGapS, test.verdict, test.gap)
 		}
@@ -257,7 +275,7 @@ func TestJudge(t *testing.T) {
 func TestCheckSummary(t *testing.T) {
 	t.Parallel()
 	c := sampleCheck()
-	judge(&c, []error{nil})
+	judge(&c)
 	for _, width := range []int{80, 40} {
 		var b strings.Builder
 		writeCheck(&b, c, style{unicode: true, width: width})
@@ -269,7 +287,7 @@ func TestCheckSummary(t *testing.T) {
 	}
 	c.Addresses[0].Egress.AdvertisedS, c.Addresses[0].Egress.ProvenS, c.Addresses[0].Egress.Verdict = 59, 59, results.EgressProven
 	var b strings.Builder
-	judge(&c, []error{nil})
+	judge(&c)
 	writeCheck(&b, c, style{unicode: true})
 	if !strings.Contains(b.String(), "It advertises just that (--egress-gap 59s).") {
 		t.Errorf("doesn't say that it advertises what is proven:\n%s", b.String())

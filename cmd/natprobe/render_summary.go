@@ -160,7 +160,7 @@ func writeCause(b *strings.Builder, r results.Record, st style) {
 		proven = fmt.Sprintf("The reflector's own side is proven to let packets out after up to %s s of silence, and no longer.", lower(gap))
 	}
 	writeParagraph(b, fmt.Sprintf("Put down to the path: %s. %s A firewall there may have ended these mappings, so they tell of the path to this reflector, "+
-		"and not of your NAT; they have no place in a dataset of NATs.", strings.Join(which, ", "), proven), st)
+		"and of no NAT in particular; they have no place in a dataset of NATs.", strings.Join(which, ", "), proven), st)
 }
 
 // lives says how long mappings of a tunnel live.
