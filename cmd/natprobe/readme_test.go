@@ -44,7 +44,7 @@ func TestReadmeCommands(t *testing.T) {
 		if err == nil {
 			err = verb.ValidateArgs(verb.Flags().Args())
 		}
-		if err == nil && verb.HasSubCommands() {
+		if err == nil && verb.HasSubCommands() && verb.Name() != "reflector" { // which does something by itself
 			err = errors.New("names no verb")
 		}
 		if err != nil && !errors.Is(err, pflag.ErrHelp) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"net/netip"
@@ -52,6 +53,34 @@ func TestReflectorCheckCommandLines(t *testing.T) {
 				t.Errorf("status %d, stdout %q, stderr %q; want %d and %q", got.status, got.stdout, got.stderr, test.status, test.says)
 			}
 		})
+	}
+}
+
+// checkReflector runs the verb.
+func checkReflector(t *testing.T, args ...string) (results.Check, told) {
+	t.Helper()
+	got := natprobe(t.Context(), nil, "", append([]string{"reflector", "check", "--json", "--quiet"}, args...)...)
+	var c results.Check
+	if err := json.Unmarshal([]byte(got.stdout), &c); err != nil {
+		t.Fatalf("%v, status %d, stdout %q, stderr %q", err, got.status, got.stdout, got.stderr)
+	}
+	if len(c.Addresses) == 0 || c.Addresses[0].Egress == nil {
+		t.Fatalf("no address was checked: %+v, stderr %q", c, got.stderr)
+	}
+	return c, got
+}
+
+// TestReflectorCheckLoopback checks a reflector as its operator starts it.
+func TestReflectorCheckLoopback(t *testing.T) {
+	t.Parallel()
+	address := startReflector(t, "--egress-gap", "5m")
+	c, got := checkReflector(t, address, "--max-gap", "3s")
+	a := c.Addresses[0]
+	if got.status != exitDone || c.Verdict != results.CheckWorks || c.EgressGapS != 3 || a.Egress.AdvertisedS != 300 {
+		t.Errorf("status %d, %+v, egress %+v", got.status, c, *a.Egress)
+	}
+	if len(a.Ports) != 1 || !a.Ports[0].STUN || !a.Ports[0].Natprobe || a.Limits == nil || a.Limits.DelayS != (10*time.Minute).Seconds() {
+		t.Errorf("ports %+v, limits %+v", a.Ports, a.Limits)
 	}
 }
 

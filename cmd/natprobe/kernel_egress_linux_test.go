@@ -1,10 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/natprobe/natprobe/results"
 )
@@ -75,20 +73,6 @@ func TestKernelReflectorCheck(t *testing.T) {
 	}
 }
 
-// checkReflector runs the verb.
-func checkReflector(t *testing.T, args ...string) (results.Check, told) {
-	t.Helper()
-	got := natprobe(t.Context(), nil, "", append([]string{"reflector", "check", "--json", "--quiet"}, args...)...)
-	var c results.Check
-	if err := json.Unmarshal([]byte(got.stdout), &c); err != nil {
-		t.Fatalf("%v, status %d, stdout %q, stderr %q", err, got.status, got.stdout, got.stderr)
-	}
-	if len(c.Addresses) == 0 || c.Addresses[0].Egress == nil {
-		t.Fatalf("no address was checked: %+v, stderr %q", c, got.stderr)
-	}
-	return c, got
-}
-
 // TestKernelEgressMeasure measures against reflectors that advertise what is
 // true of their own firewall.
 func TestKernelEgressMeasure(t *testing.T) {
@@ -157,19 +141,4 @@ func stoodStillFor(r results.Record) bool {
 		}
 	}
 	return false
-}
-
-// TestReflectorCheckLoopback checks a reflector as its operator starts it, with
-// the second address of RFC 5780.
-func TestReflectorCheckLoopback(t *testing.T) {
-	t.Parallel()
-	address := startReflector(t, "--egress-gap", "5m")
-	c, got := checkReflector(t, address, "--max-gap", "3s")
-	a := c.Addresses[0]
-	if got.status != exitDone || c.Verdict != results.CheckWorks || c.EgressGapS != 3 || a.Egress.AdvertisedS != 300 {
-		t.Errorf("status %d, %+v, egress %+v", got.status, c, *a.Egress)
-	}
-	if len(a.Ports) != 1 || !a.Ports[0].STUN || !a.Ports[0].Natprobe || a.Limits == nil || a.Limits.DelayS != (10*time.Minute).Seconds() {
-		t.Errorf("ports %+v, limits %+v", a.Ports, a.Limits)
-	}
 }
