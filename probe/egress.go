@@ -26,7 +26,7 @@ type egress struct {
 	near  int
 	where *location // once some gap failed
 
-	clock clock
+	clock clockDrift
 }
 
 // newEgress returns an engine that checks instead of measuring. cfg must be
@@ -316,7 +316,7 @@ func (g *egress) result() *results.Egress {
 	r := &results.Egress{
 		AskedS: g.cfg.MaxGap.Seconds(), AdvertisedS: e.control.limits.EgressGap.Seconds(),
 		Translated: g.translated(), Hops: g.hops.hops, KeptHops: max(g.near, 0), HopLimits: !g.hops.cant,
-		ExpiredHop: g.where.hop(g.hops.hops), Clock: g.clock.drift(),
+		ExpiredHop: g.where.hop(g.hops.hops), Clock: g.clock.result(),
 	}
 	proven := math.Inf(1)
 	trials := g.trials()

@@ -7,10 +7,10 @@ import (
 	"github.com/natprobe/natprobe/results"
 )
 
-// clock compares the reflector's clock with this machine's. Both time the same
+// clockDrift compares the reflector's clock with this machine's. Both time the same
 // silences: the reflector from the order's arrival to the copy's departure, this
 // side from the order's departure to the copy's arrival, a round trip more.
-type clock struct{ samples []clockSample }
+type clockDrift struct{ samples []clockSample }
 
 // clockSample is one silence.
 type clockSample struct {
@@ -19,7 +19,7 @@ type clockSample struct {
 }
 
 // add takes a trial that lived.
-func (c *clock) add(t *trial) {
+func (c *clockDrift) add(t *trial) {
 	if t.told > 0 {
 		c.samples = append(c.samples, clockSample{gap: t.told, extra: t.heard - t.order.sentAt - t.told})
 	}
@@ -28,12 +28,12 @@ func (c *clock) add(t *trial) {
 // clockSamples is how many silences of different lengths it takes.
 const clockSamples = 4
 
-// drift returns how much faster the reflector's clock runs; nil while there are
+// result returns how much faster the reflector's clock runs; nil while there are
 // too few samples. A round trip is as long after a short silence as after a long
 // one, so what grows with the silence is the clocks' difference: it is the slope
 // of a straight line through all samples (least squares), with twice its standard
 // error.
-func (c *clock) drift() *results.Drift {
+func (c *clockDrift) result() *results.Drift {
 	n := float64(len(c.samples))
 	if n < clockSamples {
 		return nil

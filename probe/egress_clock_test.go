@@ -16,7 +16,7 @@ func TestClockDrift(t *testing.T) {
 			const runs = 200
 			for seed := range uint64(runs) {
 				rng := rand.New(rand.NewPCG(seed, 1))
-				var c clock
+				var c clockDrift
 				for gap := time.Second; gap <= 6*time.Minute; gap += max(time.Second, gap/8) {
 					for range 4 {
 						theirs := time.Duration(float64(gap) * (1 + ppm/1e6))
@@ -24,7 +24,7 @@ func TestClockDrift(t *testing.T) {
 						c.samples = append(c.samples, clockSample{gap: theirs, extra: gap + rtt - theirs})
 					}
 				}
-				got := c.drift()
+				got := c.result()
 				if math.Abs(got.PPM-ppm) > got.ErrorPPM+0.01 {
 					outside++
 				}
@@ -37,7 +37,7 @@ func TestClockDrift(t *testing.T) {
 			}
 		}
 	}
-	if got := (&clock{samples: make([]clockSample, 9)}).drift(); got != nil {
+	if got := (&clockDrift{samples: make([]clockSample, 9)}).result(); got != nil {
 		t.Errorf("silences of one length make a drift of %+v", got)
 	}
 }

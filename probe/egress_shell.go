@@ -44,8 +44,8 @@ func (c *EgressChecker) Check(ctx context.Context) (*EgressReport, error) {
 	if err := c.Config.Validate(); err != nil {
 		return nil, err
 	}
-	s := newShell(c.Listen, c.Logger, c.Config.Reflector)
-	g := newEgress(c.Config, loadPorts(c.Ports, s.log), s.begun)
+	s := newShell(c.Listen, c.Logger, c.Config.Reflector, nil)
+	g := newEgress(c.Config, loadPorts(c.Ports, s.log), s.clock.begun)
 	s.engine = g.e
 	var observe func()
 	if c.Observe != nil {

@@ -22,8 +22,11 @@ func (r *Record) Attribute() {
 	}
 	for i := range r.Trials {
 		t := &r.Trials[i]
-		if t.Outcome == Expired && t.BoundS > proven {
+		switch {
+		case t.Outcome == Expired && t.BoundS > proven:
 			t.Reason = ReasonPath
+		case t.Reason == ReasonPath: // an earlier run's, whose reflector advertised less
+			t.Reason = ReasonNone
 		}
 	}
 }
