@@ -8,6 +8,12 @@ RACEFLAGS ?= -count=1 -timeout 30m
 FUZZTIME  ?= 60s
 BENCH     ?= .
 COUNT     ?= 1
+# What make truth measures, and how many at a time: 24 keep two processors
+# about half busy. CASE=017 runs that case alone.
+SEED      ?= 1
+CASES     ?= 200
+CASE      ?=
+PARALLEL  ?= 24
 
 # A version is given when a release is built; else the newest tag says it.
 VERSION ?= $(patsubst v%,%,$(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null))
@@ -18,7 +24,7 @@ LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION)) $(if $(COMMIT),-X m
 LINTER := $(GO) tool -modfile=.ci/tools.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo deps test race lint fuzz bench bench-labs bench-reflector bench-tunnel fmt fmt-check tidy tidy-check cross clean
+.PHONY: help build demo deps test race lint fuzz bench bench-labs bench-reflector bench-tunnel truth fmt fmt-check tidy tidy-check cross clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +62,11 @@ bench-reflector: ## CPU a plain STUN request, beside a C echo and coturn; prints
 
 bench-tunnel: ## throughput of a tunnel beside plain wireguard-go's (root; two minutes); prints the table of vpn/README.md
 	$(GO) test -run '^TestBenchTunnel$$' -count=1 -timeout 30m -v ./cmd/natprobe -args -bench-tunnel
+
+truth: ## CASES=200 measurements of random labs, with faults, from SEED=1 (root; about ten minutes); prints the table of probe/README.md
+	@mkdir -p bin
+	$(GO) test -run '^TestBenchTruth$$/^case$$/^$(CASE)' -count=1 -timeout 3h -parallel $(PARALLEL) -v ./cmd/natprobe \
+		-args -truth -truth-seed $(SEED) -truth-cases $(CASES) -truth-output $(CURDIR)/bin/truth.md
 
 fmt: ## format the code
 	gofmt -w $$($(GO) list -f '{{.Dir}}' ./...) .ci

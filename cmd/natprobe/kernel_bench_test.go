@@ -87,20 +87,29 @@ func intervals(t *testing.T, r *results.Record, truth truths, loss float64) (got
 	if err != nil {
 		t.Fatal(err)
 	}
-	got = analysis.Recommend(in).KeepaliveS
+	got, best = analysis.Recommend(in).KeepaliveS, bestInterval(t, r, truth, loss)
+	if best != nil && (got == nil || *got > *best || float64(*got) < intervalShare*float64(*best)) {
+		t.Errorf("recommended interval %s, want at most the best, %s, and at least %.1f of it",
+			intervalText(got), intervalText(best), intervalShare)
+	}
+	return got, best
+}
+
+// bestInterval returns the interval that the rules give who knows the
+// lifetimes and the loss of what was measured.
+func bestInterval(t *testing.T, r *results.Record, truth truths, loss float64) *int {
+	t.Helper()
+	in, err := analysis.InputFromRecord(*r)
+	if err != nil {
+		t.Fatal(err)
+	}
 	exactly := func(regime results.Regime) analysis.Bounds {
 		life := truth[regime].Seconds()
 		return analysis.Bounds{LowerS: life, UpperS: &life}
 	}
 	in.Oneway, in.Exchange, in.Stream = exactly(results.Oneway), exactly(results.Exchange), exactly(results.Stream)
 	in.LossUpper95, in.LossKnown = loss, true
-	best = analysis.Recommend(in).KeepaliveS
-	const share = 0.8 // of the best, at least
-	if best != nil && (got == nil || *got > *best || float64(*got) < share*float64(*best)) {
-		t.Errorf("recommended interval %s, want at most the best, %s, and at least %.1f of it",
-			intervalText(got), intervalText(best), share)
-	}
-	return got, best
+	return analysis.Recommend(in).KeepaliveS
 }
 
 func intervalText(k *int) string {
