@@ -9,6 +9,13 @@ import (
 	"github.com/natprobe/natprobe/results"
 )
 
+// What cases of the truth suite may have, and the table parts them by.
+const (
+	truthMaxLoss  = 0.2
+	truthMostNATs = 3
+	noFault       = "none" // the name of the absence of faults
+)
+
 // truthResult is what one measurement of the truth suite came to.
 type truthResult struct {
 	number     int
@@ -22,8 +29,9 @@ type truthResult struct {
 	complete bool           // each regime has its bracket
 	events   int            // that the record tells of
 
-	longestS, allowedS, elapsedS float64
-	interval, best               *int // seconds; nil: undecided
+	shortestS, longestS float64 // of the true lifetimes
+	allowedS, elapsedS  float64
+	interval, best      *int // seconds; nil: undecided
 
 	trials, inconclusive int
 	cpuS                 float64 // of the measuring process
@@ -71,6 +79,9 @@ func (r truthResult) wrong() bool {
 // intervalShare is the least share of the best interval that a recommended one
 // should have.
 const intervalShare = 0.8
+
+// longTimers are lifetimes, in seconds, against which a bracket is narrow.
+const longTimers = 10
 
 // truthRow sums results up.
 type truthRow struct {
@@ -164,6 +175,8 @@ func truthGroups(all []truthResult) []truthRow {
 	for _, class := range lossClasses() {
 		add(class.name, calm, func(r truthResult) bool { return r.loss > class.above && r.loss <= class.upTo })
 	}
+	add(fmt.Sprintf("all timers from %d s", longTimers), calm, func(r truthResult) bool { return r.shortestS >= longTimers })
+	add(fmt.Sprintf("some below %d s", longTimers), calm, func(r truthResult) bool { return r.shortestS < longTimers })
 	for nats := 1; nats <= truthMostNATs; nats++ {
 		name := fmt.Sprintf("%d NATs in a row", nats)
 		if nats == 1 {

@@ -80,10 +80,10 @@ func truthCaption(t *testing.T, done []truthResult, load machineLoad) string {
 			undone = append(undone, fmt.Sprintf("%03d", r.number))
 		}
 	}
-	caption := fmt.Sprintf("%s, seed %d, %d measurements, %s at a time: %.0f minutes, %.0f %% of %d processors busy (with all that runs there). "+
+	caption := fmt.Sprintf("%s, seed %d, %d measurements, %s at a time: %.0f minutes, %.0f %% of %d processors busy, %.0f %% with this. "+
 		"A measurement took %.2f s of CPU (median; 90 %%: %.2f s), without its reflector.\n",
 		time.Now().UTC().Format(time.DateOnly), *truthSeed, len(done), flag.Lookup("test.parallel").Value,
-		load.elapsed.Minutes(), 100*load.busy, load.processors,
+		load.elapsed.Minutes(), 100*load.busy, load.processors, 100*load.ours,
 		quantile(cpu, 0.5), quantile(cpu, 0.9))
 	if len(undone) > 0 {
 		caption += fmt.Sprintf("Out of time before each regime had its bracket: cases %s.\n", strings.Join(undone, ", "))
@@ -170,7 +170,7 @@ func (c truthCase) result(t *testing.T, r *results.Record, truth truths) truthRe
 		number: c.number, loss: c.spec.Loss, nats: len(c.spec.NATs),
 		ports: c.ports(), strictness: c.strictness(), fault: c.fault.name,
 		complete: r.Complete, events: len(r.Events),
-		longestS: truth.longest().Seconds(), allowedS: truth.allowedS(c.spec.Loss), elapsedS: r.Effort.ElapsedS,
+		shortestS: truth.shortest().Seconds(), longestS: truth.longest().Seconds(), allowedS: truth.allowedS(c.spec.Loss), elapsedS: r.Effort.ElapsedS,
 		best: bestInterval(t, r, truth, c.spec.Loss),
 	}
 	if r.Recommendation != nil {

@@ -15,16 +15,11 @@ import (
 // What cases of the truth suite are drawn from.
 const (
 	truthShortest, truthLongest = 2, 40 // timers, seconds
-	truthMaxLoss                = 0.2
-	truthMostNATs               = 3
 	// truthStopped is the longest time for which a measuring process is stopped.
 	truthStopped = 8 * time.Second
 	// burstLoss is how much is lost in a loss burst, which lasts as long as a cut.
 	burstLoss = 0.6
 )
-
-// noFault is the name of the absence of faults.
-const noFault = "none"
 
 // truthCase is one measurement of the truth suite. The suite's seed and its
 // number decide all of it.
@@ -74,6 +69,14 @@ func drawBox(rng *rand.Rand) natlab.NATSpec {
 	}
 	nat.Strict = rng.IntN(2) == 0
 	return nat
+}
+
+func (t truths) shortest() time.Duration {
+	shortest := t.longest()
+	for _, life := range t {
+		shortest = min(shortest, life)
+	}
+	return shortest
 }
 
 // ports names how the boxes of a case give out external ports.
