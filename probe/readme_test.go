@@ -50,7 +50,7 @@ func TestReadmeFacts(t *testing.T) {
 		"22,741 of them (10,007 to 32,747)",
 	}
 	if maxCopies != wire.MaxCopies || firstPort != 10_007 || portCount != 22_741 || confirmations != 2 ||
-		decided != 2 || results.ConfirmingExpiries != 3 || sentinelCount != 6 || sentinelTenth != 10 {
+		decided != 2 || results.ConfirmingExpiries != 3 || sentinelCount != 6 || sentinelTenth != 10 || repeatRungs != 3 {
 		t.Error("the page names these in words: change it and this test")
 	}
 	for _, r := range results.Regimes() {
@@ -61,7 +61,7 @@ func TestReadmeFacts(t *testing.T) {
 		results.ReasonCheckFailed, results.ReasonDuplicated, results.ReasonNATReboot, results.ReasonRestart,
 		results.ReasonOutage, results.ReasonAddressChange, results.ReasonSuspend, results.ReasonRefused,
 		results.ReasonLoss, results.ReasonDisputed, results.ReasonStray, results.ReasonReused,
-		results.ReasonUnwitnessed, results.ReasonPressure, results.ReasonSocket,
+		results.ReasonUnwitnessed, results.ReasonPressure, results.ReasonSocket, results.ReasonEarlier,
 	} {
 		facts = append(facts, fmt.Sprintf("| `%s` |", r))
 	}
