@@ -61,10 +61,11 @@ func TestReadmeFacts(t *testing.T) {
 		results.ReasonCheckFailed, results.ReasonDuplicated, results.ReasonNATReboot, results.ReasonRestart,
 		results.ReasonOutage, results.ReasonAddressChange, results.ReasonSuspend, results.ReasonRefused,
 		results.ReasonLoss, results.ReasonDisputed, results.ReasonStray, results.ReasonReused,
-		results.ReasonUnwitnessed, results.ReasonPressure, results.ReasonSocket, results.ReasonEarlier,
+		results.ReasonUnwitnessed, results.ReasonPressure, results.ReasonSocket, results.ReasonEarlier, results.ReasonReached,
 	} {
 		facts = append(facts, fmt.Sprintf("| `%s` |", r))
 	}
+	facts = append(facts, fmt.Sprintf("| `%s` (the outcome", results.ReasonPath))
 	for _, fact := range facts {
 		if !strings.Contains(page, fact) {
 			t.Errorf("README.md doesn't say: %s", fact)

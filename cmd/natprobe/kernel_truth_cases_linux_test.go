@@ -33,7 +33,7 @@ type truthCase struct {
 // newTruthCase draws a case. Its numbers are drawn in a fixed order, so that a
 // case stays the same however many there are.
 func newTruthCase(seed uint64, number int, faults []truthFault) truthCase {
-	rng := rand.New(rand.NewPCG(seed, uint64(number))) //nolint:gosec // draws labs, keeps no secret
+	rng := rand.New(rand.NewPCG(seed, uint64(number)))
 	c := truthCase{number: number, rng: rng, fault: truthFault{name: noFault}}
 	nats := 1
 	for nats < truthMostNATs && rng.IntN(2) == 0 {

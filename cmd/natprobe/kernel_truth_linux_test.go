@@ -63,7 +63,7 @@ func TestBenchTruth(t *testing.T) {
 	text := truthTable(done) + "\n" + truthCaption(t, done, readMachine(t).since(machine))
 	fmt.Printf("\n%s\n", text)
 	if *truthOutput != "" {
-		if err := os.WriteFile(*truthOutput, []byte(text), 0o644); err != nil { //nolint:gosec // for everybody to read
+		if err := os.WriteFile(*truthOutput, []byte(text), 0o644); err != nil {
 			t.Error(err)
 		}
 	}
