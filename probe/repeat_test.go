@@ -2,6 +2,7 @@ package probe_test
 
 import (
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,8 +38,8 @@ func TestRepeatSharp(t *testing.T) {
 // lifetime is anything from the timer to a sweep more. One round sees one moment
 // of the sweep; repeats see the band.
 func TestRepeatLazy(t *testing.T) {
-	var once, often float64 // shares of the bands that brackets span
-	runs := 0.0
+	var mu sync.Mutex
+	var once, often, runs float64 // once and often are shares of the bands that brackets span
 	t.Run("seeds", func(t *testing.T) {
 		seeds(t, 20, func(t *testing.T, seed uint64, rng *rand.Rand) {
 			nat := natmodel.Linux(time.Duration(10+rng.IntN(30))*time.Second, time.Duration(20+rng.IntN(60))*time.Second)
@@ -57,9 +58,10 @@ func TestRepeatLazy(t *testing.T) {
 				t.Logf("repeat %d: %s, a %s of [%v, %v) in %.0f s", cfg.Repeat, bracket(l), l.Shape, from, to, r.Effort.ElapsedS)
 				return (min(*l.UpperS, to) - max(l.LowerS, from)) / (to - from)
 			}
-			once += cover(probe.Config{})
-			often += cover(probe.Config{Repeat: 10})
-			runs++
+			one, ten := cover(probe.Config{}), cover(probe.Config{Repeat: 10})
+			mu.Lock()
+			defer mu.Unlock()
+			once, often, runs = once+one, often+ten, runs+1
 		})
 	})
 	t.Logf("one round spans %.0f %% of a band, ten repeats %.0f %%", 100*once/runs, 100*often/runs)

@@ -69,7 +69,7 @@ func resumeSeeds(t *testing.T, runs, given *atomic.Int32) {
 // TestResumeElsewhere goes on from the record of another network, as on a laptop
 // that has moved: it is found out, and the brackets are those of this network.
 func TestResumeElsewhere(t *testing.T) {
-	found := 0
+	var found atomic.Int32
 	t.Run("seeds", func(t *testing.T) {
 		seeds(t, 30, func(t *testing.T, seed uint64, rng *rand.Rand) {
 			one := func() natmodel.Config {
@@ -82,7 +82,7 @@ func TestResumeElsewhere(t *testing.T) {
 				t.Errorf("%v\n%+v", err, r.Events)
 			}
 			if slices.ContainsFunc(r.Events, refuted) {
-				found++
+				found.Add(1)
 				if r.Resumes != "" {
 					t.Error("the record still rests on the refuted one")
 				}
@@ -98,8 +98,8 @@ func TestResumeElsewhere(t *testing.T) {
 			}
 		})
 	})
-	if found == 0 {
+	if found.Load() == 0 {
 		t.Error("no run found out")
 	}
-	t.Logf("%d runs found out", found)
+	t.Logf("%d runs found out", found.Load())
 }
