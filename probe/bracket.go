@@ -96,6 +96,9 @@ const (
 	// fineRounds more rounds narrow a bracket further. Each divides it by
 	// fineRungs.
 	fineRounds = 6
+	// A further round has at most one rung for so many flows, and roundLeast.
+	roundShare = 8
+	roundLeast = 4
 	fineRungs  = 8
 	// fineMargin is how much narrower than the resolution steps are, beside the
 	// burst and the RTT: copies leave a little late.
@@ -106,7 +109,7 @@ const (
 
 // refine adds a round of rungs inside a bracket that is too wide, and reports
 // whether it did.
-func (l *ladder) refine(now, rtt time.Duration) bool {
+func (l *ladder) refine(now, rtt time.Duration, flows int) bool {
 	upper, top, most := l.upper(), l.top(), maxRounds
 	if l.fine() {
 		most += fineRounds
@@ -115,7 +118,11 @@ func (l *ladder) refine(now, rtt time.Duration) bool {
 		return false
 	}
 	before := len(l.rungs)
-	for g := top + l.within(top, upper, rtt); g < upper-burstSpread; g += l.within(g, upper, rtt) {
+	least := (upper - top) / time.Duration(max(flows/roundShare, roundLeast))
+	for g := top; ; {
+		if g += max(l.within(g, upper, rtt), least); g >= upper-burstSpread {
+			break
+		}
 		l.add(g.Round(time.Millisecond), now-orderBy)
 	}
 	if len(l.rungs) == before {

@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
@@ -46,6 +45,7 @@ type flow struct {
 	first  time.Duration // when the first packet was sent
 	last   time.Duration // when the last packet was sent
 	heard  time.Duration // when the last packet came in
+	due    time.Duration // when the last burst that was ordered is over
 	sent   int
 }
 
@@ -77,14 +77,27 @@ func (e *engine) close(f *flow) {
 	delete(e.flows, f.id)
 	e.actions = append(e.actions, action{kind: actionClose, flow: f.id})
 	if f.sent > 0 {
-		e.lingers = append(e.lingers, linger{f.last, f.regime})
+		e.lingers = append(e.lingers, e.lingerOf(f))
 	}
 }
+
+// lastSeen is when a box on the path sees a packet of the flow last, those that
+// are still to come included: a burst comes also where nobody waits for it.
+func (f *flow) lastSeen() time.Duration { return max(f.last, f.heard, f.due) }
 
 // linger is a mapping whose flow is closed.
 type linger struct {
 	last   time.Duration
 	regime results.Regime
+}
+
+// lingerOf returns what a flow leaves in the NAT. To Linux a flow that was replied
+// to is a stream as soon as it is 2 s old; where room is short, that counts.
+func (e *engine) lingerOf(f *flow) linger {
+	if e.flowCap <= GentleFlows && (f.heard > 0 || f.due > e.now) {
+		return linger{f.lastSeen(), results.Stream}
+	}
+	return linger{f.last, f.regime}
 }
 
 // mappings estimates how many mappings the NAT holds for this run: the open
@@ -95,18 +108,3 @@ func (e *engine) mappings() int {
 }
 
 func (e *engine) ipv6() bool { return e.cfg.Reflector.Addr().Unmap().Is6() }
-
-// sawExternal notes the external address of a flow, and reports whether
-// another flow had it so lately that a box on the path may still hold the
-// other's state: an inner NAT of a chain, or one with few ports, gives the
-// port of an expired mapping to the next flow.
-func (e *engine) sawExternal(f *flow, addr netip.AddrPort) (reused bool) {
-	if !addr.IsValid() {
-		return false
-	}
-	if old := e.externals[addr]; old != nil && old != f {
-		reused = e.now-max(old.last, old.heard) < e.plan.longestLife()+burstSpread
-	}
-	e.externals[addr] = f
-	return reused
-}

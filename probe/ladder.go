@@ -73,10 +73,11 @@ type rung struct {
 	active    int // trials under way
 	alive     int
 	expired   int
-	suspected int // trials that look expired and await witnesses
-	repeats   int // further trials wanted to decide a dispute or to confirm
-	setups    int // trials that never got silent
-	wasted    int // inconclusive trials that took their whole gap
+	suspected int           // trials that look expired and await witnesses
+	repeats   int           // further trials wanted to decide a dispute or to confirm
+	setups    int           // trials that never got silent
+	reusedAt  time.Duration // when a trial met an external port that another flow had shortly before
+	wasted    int           // inconclusive trials that took their whole gap
 	retryAt   time.Duration
 	bonus     bool // narrows a bracket that stands, if it is in time
 }
@@ -110,14 +111,27 @@ type ladder struct {
 }
 
 func newLadder(regime results.Regime, shortest, longest, resolution time.Duration, coarse float64) *ladder {
-	if regime == results.Oneway {
-		coarse *= onewayCoarse
-	}
 	l := &ladder{regime: regime, rounds: 1, finer: resolution}
-	for _, g := range gaps(shortest, longest, coarse) {
+	for _, g := range rungGaps(regime, shortest, longest, coarse) {
 		l.add(g, 0)
 	}
 	return l
+}
+
+// rungGaps returns a regime's rungs.
+func rungGaps(regime results.Regime, shortest, longest time.Duration, coarse float64) []time.Duration {
+	if regime == results.Oneway {
+		coarse *= onewayCoarse
+	}
+	return gaps(shortest, longest, coarse)
+}
+
+// thin puts wider steps in the place of the rungs that nothing is known of yet.
+func (l *ladder) thin(list []time.Duration, now time.Duration) {
+	l.rungs = slices.DeleteFunc(l.rungs, func(r *rung) bool { return r.active == 0 && !r.concluded() })
+	for _, g := range list {
+		l.add(g, now)
+	}
 }
 
 // add adds a rung, if it is not there, and returns it. Its order should leave

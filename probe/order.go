@@ -82,6 +82,7 @@ func (b *orderBook) place(owner orderOwner, f *flow, tokens []wire.Token, gap, s
 	o := &order{
 		id: wire.NewID(), flow: f, owner: owner, gap: gap, spread: spread, copies: copies, sentAt: b.e.now,
 	}
+	f.due = max(f.due, o.burstEnds())
 	b.byID[o.id] = o
 	b.open = append(b.open, o)
 	b.e.send(f, wire.Order{
@@ -166,7 +167,6 @@ func (b *orderBook) receipt(r wire.Receipt, asked time.Duration) {
 		b.settle(o)
 		if b.e.sawExternal(o.flow, r.From) {
 			o.owner.portReused()
-			return
 		}
 		o.owner.burstSettled()
 	}

@@ -54,32 +54,37 @@ type plan struct {
 	e         *engine
 	ladders   []*ladder
 	inFlight  []*trial
-	paused    time.Duration         // until then nothing starts
-	concluded time.Duration         // when a trial was conclusive last
+	paused    time.Duration // until then nothing starts
+	concluded time.Duration // when a trial was conclusive last
+	scarcity  scarcity
 	slots     map[time.Duration]int // packets ordered for each slotLength
 }
 
 func (p *plan) init(e *engine) {
 	p.e = e
 	p.slots = make(map[time.Duration]int)
-	coarse := 1.0
-	for {
-		p.ladders = nil
-		rungs := 0
-		for _, regime := range e.cfg.Regimes {
-			l := newLadder(regime, e.cfg.Min, e.cfg.Max, e.cfg.Resolution, coarse)
-			p.ladders = append(p.ladders, l)
-			rungs += len(l.rungs)
-		}
-		// Short rungs are over before long ones start, so somewhat more rungs
-		// than mappings fit at full width. A coarser ladder takes more rounds.
-		if rungs*4 <= e.cfg.Flows*5 || rungs <= 4*len(p.ladders) {
-			break
-		}
-		coarse *= 1.2
+	coarse := p.coarseness(e.cfg.Flows)
+	for _, regime := range e.cfg.Regimes {
+		p.ladders = append(p.ladders, newLadder(regime, e.cfg.Min, e.cfg.Max, e.cfg.Resolution, coarse))
 	}
 	if e.cfg.Resume != nil {
 		p.resume(e.cfg.Resume)
+	}
+}
+
+// coarseness returns how much wider than usual the steps of all ladders must be
+// for so many flows.
+func (p *plan) coarseness(flows int) float64 {
+	for coarse := 1.0; ; coarse *= 1.2 {
+		rungs := 0
+		for _, regime := range p.e.cfg.Regimes {
+			rungs += len(rungGaps(regime, p.e.cfg.Min, p.e.cfg.Max, coarse))
+		}
+		// Short rungs are over before long ones start, so somewhat more rungs
+		// than mappings fit at full width. A coarser ladder takes more rounds.
+		if rungs*4 <= flows*5 || rungs <= 4*len(p.e.cfg.Regimes) {
+			return coarse
+		}
 	}
 }
 
@@ -118,7 +123,7 @@ func (p *plan) pick() *rung {
 	for _, l := range p.ladders {
 		top, above := l.top(), 0
 		for _, r := range l.rungs {
-			if l.wants(r, top, above) && p.e.now >= max(r.open-earliest, r.retryAt) && (best == nil || r.open < best.open) && p.roomFor(r) {
+			if l.wants(r, top, above) && p.e.now >= max(r.open-earliest, r.retryAt, p.cleanAt(r)) && (best == nil || r.open < best.open) && p.roomFor(r) {
 				best = r
 			}
 			if r.gap > top {
@@ -188,6 +193,8 @@ func (p *plan) trialOver(t *trial) {
 		r.wasted += maxWasted / 2 // it would hardly be told another time
 	case t.wholeGap():
 		r.wasted++
+	case t.reason == results.ReasonReused:
+		p.met(r)
 	default:
 		r.setups++
 		r.retryAt = p.e.now + setupRetry
@@ -251,7 +258,7 @@ func (p *plan) reviewLadder(l *ladder) {
 	if l.first == 0 {
 		l.first = p.e.now
 	}
-	if l.refine(p.e.now, p.e.path.maxRTT(p.e.now)) || p.repeating(l) {
+	if l.refine(p.e.now, p.e.path.maxRTT(p.e.now), p.e.flowCap) || p.repeating(l) {
 		return
 	}
 	l.stands = true
@@ -320,14 +327,16 @@ func (p *plan) proven(regime results.Regime) time.Duration {
 	return 0
 }
 
-// longestLife returns how long any mapping of this run may live, as far as is
-// known.
+// longestLife returns how long any mapping of this run may live: below what is
+// proven of each regime, or the longest gap of the run.
 func (p *plan) longestLife() time.Duration {
 	longest := time.Duration(0)
-	for _, l := range p.ladders {
-		upper := upperOf(l.own)
-		if upper == 0 {
-			upper = p.e.cfg.Max
+	for _, regime := range results.Regimes() {
+		upper := p.e.cfg.Max
+		for _, l := range p.ladders {
+			if u := upperOf(l.own); l.regime == regime && u > 0 {
+				upper = u
+			}
 		}
 		longest = max(longest, upper)
 	}

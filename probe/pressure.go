@@ -52,10 +52,19 @@ func (p *pressure) opened(through bool) {
 // dropped to make room, and is tried again; what lived has lived.
 func (p *pressure) ease() {
 	p.e.flowCap = max(min(GentleFlows, p.e.flowCap/2), minFlows)
+	p.e.plan.thin()
 	void := p.e.plan.distrust(results.ReasonPressure)
 	p.e.voidAll(results.ReasonPressure, fmt.Sprintf("new flows got nothing through while old ones worked: the NAT has no room for more; "+
 		"going on with %d flows at a time, and trying again what expired till now (%d)", p.e.flowCap, void),
 		func(t *trial) bool { return t.flow.sent > 0 && !t.lived() })
+}
+
+// thin makes do with as many rungs as go with the flows that are left.
+func (p *plan) thin() {
+	coarse := p.coarseness(p.e.flowCap)
+	for _, l := range p.ladders {
+		l.thin(rungGaps(l.regime, p.e.cfg.Min, p.e.cfg.Max, coarse), p.e.now)
+	}
 }
 
 // distrust makes the expiries so far inconclusive, and returns how many there

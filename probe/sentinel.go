@@ -75,7 +75,7 @@ func (s *sentinels) gap() (gap time.Duration, solitary bool) {
 	single, stream := s.e.plan.proven(results.Solitary), s.e.plan.proven(results.Stream)
 	// A solitary sentinel costs a mapping for each silence, and streams prove
 	// themselves later than others.
-	solitary = single > 2*stream && s.e.now > streamsKnown
+	solitary = single > 2*stream && s.e.now > streamsKnown && s.e.flowCap > GentleFlows
 	longest := stream
 	if solitary {
 		longest = single

@@ -75,6 +75,7 @@ type trial struct {
 	checkTry   int
 	checked    bool // the check was answered
 	remapped   bool
+	reused     bool // its external port may still have another flow's state
 	lateCopy   bool // a copy came after the check had left
 	judgeUntil time.Duration
 	certifyEnd time.Duration
@@ -226,8 +227,9 @@ func (t *trial) greeted(r wire.HelloReply) {
 	}
 	delete(t.hellos, r.ID)
 	if t.e.sawExternal(t.flow, r.Mapped) {
-		t.portReused()
-		return
+		if t.portReused(); t.phase == phaseOver {
+			return
+		}
 	}
 	if t.external.IsValid() && t.external != r.Mapped {
 		t.setupFailed() // the mapping was made anew
@@ -300,8 +302,6 @@ func (t *trial) orderLost() {
 	t.finish(results.Inconclusive, results.ReasonBurstUnconfirmed)
 }
 
-func (t *trial) portReused() { t.finish(results.Inconclusive, results.ReasonReused) }
-
 func (t *trial) burstSettled() {
 	if t.phase == phaseJudging {
 		t.judge()
@@ -371,6 +371,8 @@ func (t *trial) judge() {
 		t.finish(results.Inconclusive, results.ReasonBurstUnconfirmed)
 	case t.external.IsValid() && o.receipt.From != t.external:
 		t.finish(results.Inconclusive, results.ReasonSetupLost) // made anew before its silence
+	case o.received != 0 && t.reused:
+		t.finish(results.Inconclusive, results.ReasonReused)
 	case o.received != 0:
 		t.measured, t.bound = first, first
 		if t.flow.first == o.sentAt || t.proven > 0 { // there was no setup, or a predecessor's

@@ -1,0 +1,74 @@
+package probe
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/natprobe/natprobe/results"
+)
+
+// A box on the path may still hold what an earlier flow left of an external
+// address: an inner NAT of a chain, or one with few ports, gives the port of an
+// expired mapping to the next flow. Its state can only make the next flow's
+// mapping live longer. So a trial on such a port that lives shows nothing, and one
+// that expires shows as much as any.
+
+// sawExternal notes the external address of a flow, and reports whether a box on
+// the path may still hold another flow's state for it. That may be a stream's,
+// whatever the other flow was for: its burst made it one.
+func (e *engine) sawExternal(f *flow, addr netip.AddrPort) (reused bool) {
+	if !addr.IsValid() {
+		return false
+	}
+	if old := e.externals[addr]; old != nil && old != f {
+		reused = e.now-old.lastSeen() < e.plan.longestLife()+burstSpread
+	}
+	e.externals[addr] = f
+	return reused
+}
+
+const (
+	// Where so many trials met used ports, and one in so many of all, it is no
+	// chance: the NAT has few ports for this machine.
+	scarceReused = 8
+	scarceShare  = 8
+)
+
+// scarcity notices a NAT that has few ports.
+type scarcity struct {
+	reused int // trials on used ports
+	found  bool
+}
+
+// met takes a trial that met a used port.
+func (p *plan) met(r *rung) {
+	r.reusedAt = p.e.now
+	p.scarcity.reused++
+	if p.scarcity.found || p.scarcity.reused < scarceReused || p.scarcity.reused*scarceShare < len(p.e.finished) {
+		return
+	}
+	p.scarcity.found = true
+	p.e.flowCap = min(p.e.flowCap, GentleFlows)
+	p.thin()
+	p.e.event(results.ReasonReused, fmt.Sprintf("the NAT gives ports of earlier flows to new ones: it has few for this machine; "+
+		"going on with %d flows at a time, and trying again later what lived on a used port", p.e.flowCap), 0)
+}
+
+// cleanAt is when a rung that met a used port has a chance of a clean one, where
+// ports are few.
+func (p *plan) cleanAt(r *rung) time.Duration {
+	if !p.scarcity.found || r.reusedAt == 0 {
+		return 0
+	}
+	return r.reusedAt + p.longestLife() + burstSpread
+}
+
+// portReused ends a trial on a used port, unless ports are few and its gap may
+// show an expiry.
+func (t *trial) portReused() {
+	t.reused = true
+	if !t.e.plan.scarcity.found || t.rung.gap <= t.rung.ladder.lower() {
+		t.finish(results.Inconclusive, results.ReasonReused)
+	}
+}
