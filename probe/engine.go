@@ -23,12 +23,13 @@ type engine struct {
 	timers  timerQueue
 	actions []action
 
-	flows     map[flowID]*flow
-	lastFlow  flowID
-	externals map[netip.AddrPort]*flow // who had an external address last
-	flowCap   int                      // cfg.Flows, or less where the machine or the reflector has less
-	lingers   []linger
-	ports     *portWalk
+	flows      map[flowID]*flow
+	lastFlow   flowID
+	externals  map[netip.AddrPort]*flow // who had an external address last
+	untracedAt time.Duration            // when the NAT saw a flow last whose external address is not known
+	flowCap    int                      // cfg.Flows, or less where the machine or the reflector has less
+	lingers    []linger
+	ports      *portWalk
 
 	path      path
 	control   *control

@@ -47,6 +47,7 @@ type flow struct {
 	heard  time.Duration // when the last packet came in
 	due    time.Duration // when the last burst that was ordered is over
 	sent   int
+	traced bool // its external address was seen
 }
 
 func (e *engine) open(owner flowOwner, regime results.Regime) *flow {
@@ -77,6 +78,9 @@ func (e *engine) close(f *flow) {
 	delete(e.flows, f.id)
 	e.actions = append(e.actions, action{kind: actionClose, flow: f.id})
 	if f.sent > 0 {
+		if f.due == 0 { // else its orders tell
+			e.untraced(f)
+		}
 		e.lingers = append(e.lingers, e.lingerOf(f))
 	}
 }

@@ -93,14 +93,29 @@ func (b *orderBook) place(owner orderOwner, f *flow, tokens []wire.Token, gap, s
 	return o
 }
 
-// forget drops an order that nobody waits for.
+// forget drops an order that nobody waits for. Where its flow came from is asked on:
+// it matters to the next flow from there.
 func (b *orderBook) forget(o *order) {
-	if o == nil {
-		return
+	switch {
+	case o == nil || b.byID[o.id] != o:
+	case o.arrived || o.flow.traced:
+		b.drop(o)
+	default:
+		o.owner = nobody{}
 	}
+}
+
+func (b *orderBook) drop(o *order) {
 	delete(b.byID, o.id)
 	b.settle(o)
 }
+
+// nobody owns the orders that were forgotten before they were heard of.
+type nobody struct{}
+
+func (nobody) orderLost()    {}
+func (nobody) portReused()   {}
+func (nobody) burstSettled() {}
 
 // toAsk returns up to n orders that the next query should ask about.
 func (b *orderBook) toAsk(n int) []wire.ID {
@@ -148,7 +163,8 @@ func (b *orderBook) receipt(r wire.Receipt, asked time.Duration) {
 			if !o.arrived && o.opens() {
 				b.e.pressure.opened(false)
 			}
-			b.forget(o)
+			b.drop(o)
+			b.e.untraced(o.flow)
 			o.owner.orderLost()
 		}
 	case wire.StatePending:
@@ -169,6 +185,9 @@ func (b *orderBook) receipt(r wire.Receipt, asked time.Duration) {
 			o.owner.portReused()
 		}
 		o.owner.burstSettled()
+	}
+	if o.owner == (nobody{}) && o.arrived {
+		b.drop(o)
 	}
 }
 

@@ -327,9 +327,14 @@ func (p *plan) proven(regime results.Regime) time.Duration {
 	return 0
 }
 
-// longestLife returns how long any mapping of this run may live: below what is
-// proven of each regime, or the longest gap of the run.
+// longestLife returns how long the state of any mapping of this run may live: as
+// long as is not yet refuted, and at most the longest gap. Where ports are few, each
+// flow has the port of another, and a box further on may hold what that left for
+// longer than the path as a whole lives: then nothing is refuted.
 func (p *plan) longestLife() time.Duration {
+	if p.scarcity.found {
+		return p.e.cfg.Max
+	}
 	longest := time.Duration(0)
 	for _, regime := range results.Regimes() {
 		upper := p.e.cfg.Max

@@ -21,11 +21,35 @@ func (e *engine) sawExternal(f *flow, addr netip.AddrPort) (reused bool) {
 	if !addr.IsValid() {
 		return false
 	}
-	if old := e.externals[addr]; old != nil && old != f {
-		reused = e.now-old.lastSeen() < e.plan.longestLife()+burstSpread
+	f.traced = true
+	old := e.externals[addr]
+	if old != nil && old.first > f.first {
+		// It is told late: the newer flow has what this one left.
+		if t, ok := old.owner.(*trial); ok && t.phase != phaseOver && f.lastSeen() > old.first-e.plan.longestLife() {
+			t.portReused()
+		}
+		return false
+	}
+	seen := time.Duration(-1)
+	if old != nil && old != f {
+		seen = old.lastSeen()
+	}
+	if e.plan.scarcity.found {
+		seen = max(seen, e.untracedAt)
 	}
 	e.externals[addr] = f
-	return reused
+	return seen > 0 && e.now-seen < e.plan.longestLife()+burstSpread
+}
+
+// untraced notes a flow that is over, or whose order was lost, before it was known
+// from which external address it came. Where nothing is lost on the path, and there
+// was time for an answer, it never came as far as that.
+func (e *engine) untraced(f *flow) {
+	lossless := e.path.outLost+e.path.inLost == 0
+	if f.traced || lossless && e.now-f.first > 2*e.path.maxRTT(e.now)+askMargin {
+		return
+	}
+	e.untracedAt = max(e.untracedAt, f.lastSeen())
 }
 
 const (
@@ -52,7 +76,8 @@ func (p *plan) met(r *rung) {
 	p.e.flowCap = min(p.e.flowCap, GentleFlows)
 	p.thin()
 	p.e.event(results.ReasonReused, fmt.Sprintf("the NAT gives ports of earlier flows to new ones: it has few for this machine; "+
-		"going on with %d flows at a time, and trying again later what lived on a used port", p.e.flowCap), 0)
+		"going on with %d flows at a time, and trying again what lived on a used port when that has rested for %v; a smaller --max makes it quicker",
+		p.e.flowCap, p.e.cfg.Max), 0)
 }
 
 // cleanAt is when a rung that met a used port has a chance of a clean one, where

@@ -32,7 +32,7 @@ func TestMeasureLoopback(t *testing.T) {
 	}
 	want := map[string]any{
 		"reflector": address, "family": "ipv4", "regimes": []any{"exchange", "oneway", "stream"},
-		"min": "500ms", "max": "4s", "flows": 400.0, "gentle": false, "resolution": "0s", "budget": "5m0s",
+		"min": "500ms", "max": "4s", "flows": 400.0, "gentle": false, "resolution": "0s", "repeat": 0.0, "budget": "5m0s",
 	}
 	if diff := cmp.Diff(want, record.Config); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
