@@ -81,7 +81,7 @@ any network, measure a lab.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().StringVar(&a.configPath, "config", "", "`FILE` with defaults for flags, see \"natprobe config --help\" (default $"+configVariable+")")
 	root.AddCommand(a.measureCommand(), a.recommendCommand(), a.verifyCommand(),
-		a.upCommand(), a.downCommand(), a.statusCommand(), a.applyCommand(), a.reflectorCommand(), a.labCommand(), a.configCommand(), a.versionCommand())
+		a.upCommand(), a.downCommand(), a.statusCommand(), a.applyCommand(), a.reflectorCommand(), a.labCommand(), a.doctorCommand(), a.configCommand(), a.versionCommand())
 	return root
 }
 
