@@ -25,6 +25,7 @@ type facts struct {
 // reflectorFact is the reflector that measure would use.
 type reflectorFact struct {
 	Name    string // as its user gave it; empty: there is none
+	Named   bool   // Name is no address
 	Err     error  // why it has no addresses
 	Addrs   []netip.Addr
 	Answers []answerFact // one for each family that has a route

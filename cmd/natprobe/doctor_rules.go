@@ -35,8 +35,9 @@ type finding struct {
 // right.
 func examine(f facts) []finding {
 	findings := examineReflector(f.Reflector)
+	online := slices.ContainsFunc(f.Paths, func(p pathFact) bool { return p.Err == nil })
 	for _, p := range f.Paths {
-		findings = append(findings, examinePath(p, f.OwnTunnels))
+		findings = append(findings, examinePath(p, f.OwnTunnels, online))
 	}
 	return append(findings,
 		examineFirewall(f),
@@ -65,7 +66,7 @@ func examineReflector(r reflectorFact) []finding {
 	var findings []finding
 	for _, a := range r.Answers {
 		name := a.To.String()
-		if _, err := netip.ParseAddr(r.Name); err != nil && !strings.HasPrefix(r.Name, a.To.Addr().String()) {
+		if r.Named {
 			name = fmt.Sprintf("%s (%s)", r.Name, name)
 		}
 		switch {
@@ -86,7 +87,8 @@ func roundTrip(d time.Duration) string {
 	return fmt.Sprintf("%.3g ms", d.Seconds()*1000)
 }
 
-func examinePath(p pathFact, own []string) finding {
+// examinePath judges one way. online tells whether there is any.
+func examinePath(p pathFact, own []string, online bool) finding {
 	const check = "path"
 	goal := "the Internet"
 	if p.Reflector {
@@ -98,8 +100,8 @@ func examinePath(p pathFact, own []string) finding {
 		way += fmt.Sprintf(" and %s", p.Gateway)
 	}
 	switch {
-	case errors.Is(p.Err, network.ErrOffline) && !p.Reflector && !p.To.Is4():
-		return finding{check, verdictOK, "no way to " + goal, ""} // which the check of IPv6 judges
+	case errors.Is(p.Err, network.ErrOffline) && !p.Reflector && (online || !p.To.Is4()):
+		return finding{check, verdictOK, "no way to " + goal, ""} // one family will do
 	case p.Err != nil:
 		return finding{check, verdictProblem, fmt.Sprintf("no way to %s: %v", goal, p.Err), "go online"}
 	case slices.Contains(own, p.Interface):
