@@ -130,6 +130,7 @@ verbs:
 		{"a few mappings only", file, nil, "measure --gentle", map[string]string{"gentle": "true", "reflector": "file.example", "max": "10m0s", "regimes": "[stream,oneway]"}},
 		{"not a few", file, nil, "measure --gentle=false", map[string]string{"reflector": "file.example", "max": "10m0s", "flows": "100", "regimes": "[stream,oneway]"}},
 		{"lab instead", file, nil, "measure --lab fast --regimes stream", map[string]string{"lab": "fast", "max": "10m0s", "flows": "100", "regimes": "[stream]"}},
+		{"going on", file, nil, "measure --resume r.jsonl", map[string]string{"resume": "r.jsonl"}},
 		{"environment", file, map[string]string{reflectorVariable: "env.example"}, "measure --regimes stream", map[string]string{"max": "10m0s", "flows": "100", "regimes": "[stream]"}},
 		{"empty environment", file, map[string]string{reflectorVariable: ""}, "verify", map[string]string{"reflector": "verify.example"}},
 		{"one verb's own", file, nil, "verify --family ipv4", map[string]string{"family": "ipv4", "reflector": "verify.example"}},
@@ -346,7 +347,7 @@ func TestNearest(t *testing.T) {
 	t.Parallel()
 	known := []string{"measure", "recommend", "run-dir", "min", "max"}
 	for word, want := range map[string]string{
-		"measure": "measure", "mesaure": "measure", "Measure": "measure", "recomend": "recommend", "run_dir": "run-dir",
+		"measure": "measure", "mesaure": "measure", "Measure": "measure", "recommendd": "recommend", "run_dir": "run-dir",
 		"mix": "", "xyz": "", "": "", strings.Repeat("m", 1000): "",
 	} {
 		got := nearest(word, known)

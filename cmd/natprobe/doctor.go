@@ -91,13 +91,12 @@ func (a *app) doctor(cmd *cobra.Command, f doctorFlags) error {
 // flowsInForce returns how many flows measure would have at a time, without
 // flags.
 func flowsInForce(root *cobra.Command) int {
-	flows, gentle := 0, false
+	flows := 0
 	if _, verbs := configurable(root); verbs["measure"] != nil {
 		flags := verbs["measure"].Flags()
 		// They fail only for flags that don't exist, which a test finds.
 		flows, _ = flags.GetInt("flows")
-		gentle, _ = flags.GetBool("gentle")
-		if gentle && !flags.Changed("flows") {
+		if gentle, _ := flags.GetBool("gentle"); gentle && !flags.Changed("flows") {
 			flows = probe.GentleFlows
 		}
 	}

@@ -332,7 +332,7 @@ func examineFiles(f filesFact) finding {
 		return finding{check, verdictUnknown, f.Unknown, ""}
 	case f.Limit < probe.GentleFlows+otherFiles:
 		return finding{check, verdictProblem, fmt.Sprintf("%s, too few even for the %d flows of --gentle", seen, probe.GentleFlows), advice}
-	case f.Limit < uint64(max(f.Flows, 0)+otherFiles): //nolint:gosec // not negative
+	case f.Limit < uint64(max(f.Flows, 0)+otherFiles):
 		return finding{check, verdictWarn, fmt.Sprintf("%s, too few for %d flows: a measurement goes on with fewer, and may take longer", seen, f.Flows), advice}
 	default:
 		return finding{check, verdictOK, fmt.Sprintf("%s, enough for %d flows", strings.Replace(seen, fmt.Sprint(f.Limit), count(float64(f.Limit)), 1), f.Flows), ""}

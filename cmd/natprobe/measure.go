@@ -104,6 +104,9 @@ Status: 0 done, 1 failed, 2 usage, 3 not enough evidence for an interval,
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress on standard error")
 	exclude(flags, "lab", "reflector")
 	yields(flags, "flows", "gentle")
+	for _, name := range resumed { // the record's settings are what goes on
+		yields(flags, name, "resume")
+	}
 	complete(cmd, "lab", labNames())
 	complete(cmd, "regimes", regimeNames())
 	complete(cmd, "family", []string{familyAuto, string(results.IPv4), string(results.IPv6)})
