@@ -99,8 +99,9 @@ func TestKernelDoctor(t *testing.T) {
 		{"offline", nat, "ip link set eth0 down\n", "path", found{Status: "problem", Seen: "no way to the reflector"}, 1},
 		{"IPv6", natlab.Spec{NATs: []natlab.NATSpec{{None: true}}, Family: natlab.IPv6}, "", "reflector", found{Status: "ok", Seen: `^\[2001:db8:1::1\]:3478 answers`}, 0},
 	} {
+		// One after the other: the tests beside it have timers that a burst of
+		// labs and programs would disturb.
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
 			findings, code := runDoctor(t, startKernelNet(t, tt.lab), tt.before)
 			got := findings[tt.check]
 			if got.Status != tt.want.Status || !regexp.MustCompile(tt.want.Seen).MatchString(got.Seen) || !regexp.MustCompile(tt.want.Advice).MatchString(got.Advice) {
