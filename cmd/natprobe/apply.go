@@ -59,6 +59,11 @@ in time. The interval allows for that.`,
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be changed, and change nothing")
 	flags.BoolVar(&f.revert, "revert", false, "bring back the intervals from before natprobe")
 	f.add(flags)
+	for _, other := range []string{"dry-run", "revert", "interval"} {
+		exclude(flags, "follow", other)
+	}
+	exclude(flags, "revert", "interval")
+	exclude(flags, "revert", "peer")
 	return cmd
 }
 

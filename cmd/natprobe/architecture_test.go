@@ -87,7 +87,9 @@ var rules = map[string]rule{
 		own: []string{"results/...", "reflector/...", "probe/...", "analysis/...", "vpn/..."},
 		modules: []string{
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term", "golang.org/x/sys",
-			"github.com/prometheus/client_golang",
+			"github.com/prometheus/client_golang", "go.yaml.in/yaml/v4",
+			// What doctor asks the kernel of its links and its firewall.
+			"github.com/vishvananda/netlink", "github.com/google/nftables",
 		},
 	},
 }

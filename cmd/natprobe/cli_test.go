@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -20,14 +21,15 @@ import (
 // namespace, kill it and look at what is left.
 const asProgram = "NATPROBE_TEST_AS_PROGRAM"
 
-// TestMain gives the tests a cache folder of their own.
+// TestMain gives the tests a cache folder of their own, and no configuration
+// file.
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
 	dir, err := os.MkdirTemp("", "natprobe-cli-")
 	if err == nil {
-		err = os.Setenv("XDG_CACHE_HOME", dir)
+		err = errors.Join(os.Setenv("XDG_CACHE_HOME", dir), os.Setenv(configVariable, os.DevNull))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -48,6 +50,9 @@ type told struct {
 func natprobe(ctx context.Context, env map[string]string, stdin string, args ...string) told {
 	lookup := func(name string) (string, bool) {
 		value, ok := env[name]
+		if name == configVariable && !ok {
+			return os.DevNull, true // not this machine's file
+		}
 		return value, ok
 	}
 	var stdout, stderr bytes.Buffer

@@ -28,7 +28,8 @@ const noReflector = guidance(`no reflector to measure against. You need one on a
   There, run:    natprobe reflector --listen :3478
   Then, here:    natprobe measure --reflector THAT-HOST
 
-` + reflectorVariable + `=THAT-HOST in the environment does the same as the flag.
+` + reflectorVariable + `=THAT-HOST in the environment does the same as the flag,
+and so does "reflector: THAT-HOST" in the file of "natprobe config --help".
 To try natprobe without a reflector (Linux):
 
   natprobe measure --lab fast`)
@@ -101,6 +102,11 @@ Status: 0 done, 1 failed, 2 usage, 3 not enough evidence for an interval,
 	flags.BoolVar(&f.json, "json", false, "print the record on standard output, as JSON, instead of the summary")
 	flags.StringVar(&f.output, "output", "", "append the record to this `FILE` (JSONL)")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress on standard error")
+	exclude(flags, "lab", "reflector")
+	yields(flags, "flows", "gentle")
+	for _, name := range resumed { // the record's settings are what goes on
+		yields(flags, name, "resume")
+	}
 	complete(cmd, "lab", labNames())
 	complete(cmd, "regimes", regimeNames())
 	complete(cmd, "family", []string{familyAuto, string(results.IPv4), string(results.IPv6)})

@@ -53,6 +53,23 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
+// TestReadmeConfig reads the configuration file of the README.
+func TestReadmeConfig(t *testing.T) {
+	_, text, _ := strings.Cut(readme(t), "## Keep your settings")
+	var file strings.Builder
+	for line := range strings.Lines(text) {
+		if line, indented := strings.CutPrefix(line, "    "); indented {
+			file.WriteString(line)
+		} else if file.Len() > 0 {
+			break
+		}
+	}
+	settings, err := parseConfig("README.md", []byte(file.String()), (&app{}).root())
+	if err != nil || len(settings) < 3 {
+		t.Errorf("%d settings, %v, in:\n%s", len(settings), err, file.String())
+	}
+}
+
 // TestReadmeFacts compares the README with the code.
 func TestReadmeFacts(t *testing.T) {
 	page := strings.Join(strings.Fields(readme(t)), " ") // however its lines are broken
@@ -71,6 +88,8 @@ func TestReadmeFacts(t *testing.T) {
 		fmt.Sprintf("`verify` keeps %d flows alive", probe.DefaultSoakFlows),
 		fmt.Sprintf("that share lies above %.0f %% (`--target`)", 100*probe.DefaultTarget),
 		reflectorVariable + "=",
+		"`" + configVariable + "`",
+		"`" + schemaDoctor + "`",
 	}
 	for _, status := range []int{exitDone, exitFailed, exitUsage, exitInconclusive, exitUnreachable, exitInterrupted} {
 		facts = append(facts, "| "+strconv.Itoa(status)+" | ")

@@ -84,6 +84,7 @@ unreachable or refusing, 130 interrupted.`,
 	flags.StringVar(&f.lab, "lab", "", "check the reflector of this `NETWORK` inside this machine instead; \"natprobe lab list\" names them")
 	flags.BoolVar(&f.json, "json", false, "print the result on standard output, as JSON, instead of the summary")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress on standard error")
+	exclude(flags, "quick", "max-gap")
 	complete(cmd, "lab", labNames())
 	complete(cmd, "family", families())
 	return cmd

@@ -23,6 +23,9 @@ type app struct {
 	// begun is set once the command line was understood. Errors before that
 	// are about the command line.
 	begun bool
+
+	configPath string // --config
+	config     configuration
 }
 
 // run carries out a command line and returns the exit status. When ctx is done
@@ -35,6 +38,9 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	ran, err := root.ExecuteContextC(ctx)
 	if err != nil && !a.begun {
 		err = usageError{err}
+	}
+	if a.begun && exitStatus(err) == exitUsage {
+		err = a.explain(ran, err)
 	}
 	if a.stdout.err != nil && !errors.Is(err, a.stdout.err) {
 		err = fmt.Errorf("write to standard output: %w", a.stdout.err)
@@ -63,8 +69,9 @@ any network, measure a lab.`,
 		Version:       buildInfo().Version,
 		SilenceErrors: true, // report says them, once
 		SilenceUsage:  true,
-		PersistentPreRun: func(*cobra.Command, []string) {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			a.begun = true
+			return a.configure(cmd)
 		},
 	}
 	root.SetIn(a.stdin)
@@ -72,8 +79,9 @@ any network, measure a lab.`,
 	root.SetErr(a.stderr)
 	root.SetVersionTemplate("natprobe {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.PersistentFlags().StringVar(&a.configPath, "config", "", "`FILE` with defaults for flags, see \"natprobe config --help\" (default $"+configVariable+")")
 	root.AddCommand(a.measureCommand(), a.recommendCommand(), a.verifyCommand(),
-		a.upCommand(), a.downCommand(), a.statusCommand(), a.applyCommand(), a.reflectorCommand(), a.labCommand(), a.versionCommand())
+		a.upCommand(), a.downCommand(), a.statusCommand(), a.applyCommand(), a.reflectorCommand(), a.labCommand(), a.doctorCommand(), a.configCommand(), a.versionCommand())
 	return root
 }
 

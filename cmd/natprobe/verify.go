@@ -81,6 +81,7 @@ refusing, 130 interrupted.`,
 	flags.DurationVar(&f.budget, "budget", 0, "end after this `TIME`, decided or not (default 20 intervals, at least 5m)")
 	flags.BoolVar(&f.json, "json", false, "print the result on standard output, as JSON, instead of the summary")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "no progress on standard error")
+	exclude(flags, "lab", "reflector")
 	complete(cmd, "lab", labNames())
 	complete(cmd, "regimes", verifyRegimes)
 	complete(cmd, "family", []string{familyAuto, string(results.IPv4), string(results.IPv6)})

@@ -45,6 +45,8 @@ func (a *app) versionCommand() *cobra.Command {
 		Use:   "version",
 		Short: "Say which natprobe this is",
 		Args:  cobra.NoArgs,
+		// It is asked where something is wrong.
+		Annotations: map[string]string{withoutConfig: "true"},
 		RunE: func(*cobra.Command, []string) error {
 			tool := buildInfo()
 			if asJSON {
