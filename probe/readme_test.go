@@ -48,6 +48,8 @@ func TestReadmeFacts(t *testing.T) {
 		fmt.Sprintf("%d of %d new flows got nothing through", pressureLost, pressureWindow),
 		fmt.Sprintf("its own round trips are %.2f s apart", streamHello.Seconds()),
 		"22,741 of them (10,007 to 32,747)",
+		fmt.Sprintf("(%d trials, and one in %d)", scarceReused, scarceShare),
+		fmt.Sprintf("holds %d flows at most on a coarser ladder", GentleFlows),
 	}
 	if maxCopies != wire.MaxCopies || firstPort != 10_007 || portCount != 22_741 || confirmations != 2 ||
 		decided != 2 || results.ConfirmingExpiries != 3 || sentinelCount != 6 || sentinelTenth != 10 || repeatRungs != 3 {
