@@ -60,6 +60,7 @@ public address runs "natprobe reflector". To see it work on one machine, without
 any network, measure a lab.`,
 		Example: `  natprobe measure --lab fast                    try it, on Linux, in half a minute
   natprobe reflector                             on a public machine
+  natprobe doctor                                is this machine fit to measure?
   natprobe measure --reflector vpn.example.org   at home
   natprobe verify --interval 25s --reflector vpn.example.org
                                                  does that interval hold?
