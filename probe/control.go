@@ -1,10 +1,12 @@
 package probe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -70,6 +72,7 @@ type control struct {
 	lastSeq   uint32                   // highest answered
 	lastCount uint32                   // the reflector's count in that answer
 	lastReply time.Duration
+	recent    []query // the latest, by the time when they were sent
 	outage    bool
 	outageAt  time.Duration
 }
@@ -195,6 +198,9 @@ func (c *control) poll() {
 		ID: id, Session: c.session, Token: c.tokens.first(), Seq: c.seq,
 		Orders: c.e.orders.toAsk(wire.MaxQueryIDs),
 	}
+	if c.recent = append(c.recent, query{seq: c.seq, at: c.e.now}); len(c.recent) > 2*queriesKept {
+		c.recent = slices.Delete(c.recent, 0, queriesKept)
+	}
 	q.Size = len(q.Encode()) + beaconPayment
 	c.e.send(c.flow, q.Encode())
 	c.watch()
@@ -231,6 +237,9 @@ func (c *control) answered(r wire.QueryReply) {
 		return
 	}
 	delete(c.sentAt, r.Seq)
+	if i, found := slices.BinarySearchFunc(c.recent, r.Seq, func(q query, seq uint32) int { return cmp.Compare(q.seq, seq) }); found {
+		c.recent[i].answered = true
+	}
 	c.e.path.sawRTT(sent, c.e.now-sent)
 	c.count(r)
 	c.lastReply = c.e.now
@@ -246,6 +255,40 @@ func (c *control) answered(r wire.QueryReply) {
 	for _, receipt := range r.Receipts {
 		c.e.orders.receipt(receipt, sent)
 	}
+}
+
+// query is one that was sent.
+type query struct {
+	seq      uint32
+	at       time.Duration
+	answered bool
+}
+
+const (
+	// The path worked at a moment where of the queries sent so near to it, and
+	// there are so many, this share was answered. At a loss of 10 % each way
+	// four of five are.
+	workedNear  = 600 * time.Millisecond
+	workedLeast = 3
+	workedShare = 0.6
+)
+
+// workedAt reports whether the control flow got answers around a moment.
+func (c *control) workedAt(t time.Duration) bool {
+	sent, answered := 0, 0
+	known := c.e.now - c.e.path.maxRTT(c.e.now) // later ones may still be answered
+	for _, q := range slices.Backward(c.recent) {
+		if q.at < t-workedNear {
+			break
+		}
+		if q.at <= min(t+workedNear, known) {
+			sent++
+			if q.answered {
+				answered++
+			}
+		}
+	}
+	return sent >= workedLeast && float64(answered) >= workedShare*float64(sent)
 }
 
 // count adds what an answer tells of loss. What an outage swallowed is no loss

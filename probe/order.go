@@ -161,7 +161,7 @@ func (b *orderBook) receipt(r wire.Receipt, asked time.Duration) {
 	case wire.StateUnknown:
 		if o.arrived || asked > o.sentAt+b.e.path.maxRTT(o.sentAt)+askMargin {
 			if !o.arrived && o.opens() {
-				b.e.pressure.opened(false)
+				b.e.pressure.opened(o.flow, false)
 			}
 			b.drop(o)
 			b.e.untraced(o.flow)
@@ -169,14 +169,14 @@ func (b *orderBook) receipt(r wire.Receipt, asked time.Duration) {
 		}
 	case wire.StatePending:
 		if !o.arrived && o.opens() {
-			b.e.pressure.opened(true)
+			b.e.pressure.opened(o.flow, true)
 		}
 		if o.arrived = true; b.e.sawExternal(o.flow, r.From) {
 			o.owner.portReused()
 		}
 	case wire.StateSent:
 		if !o.arrived && o.opens() {
-			b.e.pressure.opened(true)
+			b.e.pressure.opened(o.flow, true)
 		}
 		o.arrived = true
 		o.receipt = &r

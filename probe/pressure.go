@@ -28,9 +28,10 @@ type pressure struct {
 	seen   int
 }
 
-// opened takes whether the first packet of a new flow got through.
-func (p *pressure) opened(through bool) {
-	if p.e.control.outage {
+// opened takes whether the first packet of a new flow got through. One that
+// failed tells nothing where the control flow failed beside it.
+func (p *pressure) opened(f *flow, through bool) {
+	if p.e.control.outage || !through && !p.e.control.workedAt(f.first) {
 		return
 	}
 	p.recent <<= 1

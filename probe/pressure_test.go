@@ -1,6 +1,7 @@
 package probe_test
 
 import (
+	"context"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -45,4 +46,30 @@ func TestNoPressure(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestNoPressureInOutages: new flows get nothing through while the path is cut, and
+// neither does the control flow.
+func TestNoPressureInOutages(t *testing.T) {
+	seeds(t, 30, func(t *testing.T, seed uint64, rng *rand.Rand) {
+		nat := natmodel.Linux(time.Duration(5+rng.IntN(20))*time.Second, time.Duration(20+rng.IntN(40))*time.Second)
+		loss := []float64{0, 0, 0.05}[rng.IntN(3)]
+		r := measure(t, simulate.Config{NATs: []natmodel.Config{nat}, LossOut: loss, LossIn: loss, Seed: seed}, probe.Config{},
+			func(ctx context.Context, w *world) {
+				for range 2 {
+					if !sleep(ctx, time.Duration(rng.Int64N(int64(14*time.Second)))) {
+						return
+					}
+					w.net.Outage(time.Duration(rng.Int64N(int64(6 * time.Second))))
+				}
+			})
+		if err := check(r, truthOf(nat.Timers)); err != nil {
+			t.Error(err)
+		}
+		for _, e := range r.Events {
+			if e.Reason == results.ReasonPressure {
+				t.Errorf("%+v", r.Events)
+			}
+		}
+	})
 }

@@ -154,7 +154,7 @@ func (t *trial) converse() {
 func (t *trial) setupFailed() {
 	if t.phase == phaseSetup {
 		if t.replies == 0 && t.flow.sent > 0 {
-			t.e.pressure.opened(false)
+			t.e.pressure.opened(t.flow, false)
 		}
 		if t.phase == phaseOver { // by what that led to
 			return
@@ -237,7 +237,7 @@ func (t *trial) greeted(r wire.HelloReply) {
 	}
 	t.external = r.Mapped
 	if t.replies == 0 {
-		t.e.pressure.opened(true)
+		t.e.pressure.opened(t.flow, true)
 	}
 	if t.replies++; t.replies == 1 || sent < t.answered {
 		t.answered = sent
