@@ -75,18 +75,27 @@ func coturnTool(t *testing.T, name string) string {
 func (n *kernelNet) output(program string, args ...string) string {
 	n.t.Helper()
 	cmd := exec.Command(program, args...)
+	output, ended := n.outputOf(cmd, 3*stunPatience)
+	if !ended {
+		n.t.Fatalf("%v ran for %v:\n%s", cmd, 3*stunPatience, output)
+	}
+	return output
+}
+
+// outputOf runs a program on the lab's client for some time at most, and returns
+// what it says and whether it ended by itself.
+func (n *kernelNet) outputOf(cmd *exec.Cmd, patience time.Duration) (said string, ended bool) {
+	n.t.Helper()
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := n.StartClient(cmd); err != nil {
 		n.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(n.t.Context(), 3*stunPatience)
+	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })()
-	if err := cmd.Wait(); err != nil && ctx.Err() != nil {
-		n.t.Fatalf("%v ran for %v:\n%s", cmd, 3*stunPatience, output.String())
-	}
-	return output.String()
+	err := cmd.Wait()
+	return output.String(), err == nil || ctx.Err() == nil
 }
 
 // behaviours are networks and what RFC 5780 calls them. Linux keeps a port
