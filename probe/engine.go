@@ -127,6 +127,10 @@ func (e *engine) failed(id flowID, err error) {
 		return
 	}
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		if len(e.flows) < leastFlows {
+			e.end(fmt.Errorf("%w: %d flows were open, and at least %d are needed", ErrFiles, len(e.flows)-1, leastFlows))
+			return
+		}
 		if fewer := max(len(e.flows)-descriptorReserve, minFlows); fewer < e.flowCap {
 			e.flowCap = fewer
 			e.event(results.ReasonSocket, fmt.Sprintf("no more file descriptors: going on with %d flows at a time", fewer), 0)
@@ -134,6 +138,9 @@ func (e *engine) failed(id flowID, err error) {
 	}
 	f.owner.failed(err)
 }
+
+// leastFlows is with how few flows at a time a run still gets somewhere.
+const leastFlows = 16
 
 // descriptorReserve leaves room for the sockets of others in this process.
 const descriptorReserve = 8

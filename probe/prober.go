@@ -20,6 +20,9 @@ type ListenFunc func(ctx context.Context, network, address string) (net.PacketCo
 // ErrUnreachable reports that the reflector did not answer.
 var ErrUnreachable = errors.New("no answer from the reflector")
 
+// ErrFiles reports that this machine lets the program open too few sockets.
+var ErrFiles = errors.New("too few files may be open at a time; allow 64 at least (\"ulimit -n\"), better 450")
+
 // ErrRefused reports that the reflector answered, but would not measure.
 var ErrRefused = errors.New("the reflector refuses")
 
@@ -41,7 +44,7 @@ const (
 
 // Measure runs the measurement until each regime has its bracket, the budget
 // is spent or ctx is done. Its error wraps ErrConfig, ErrUnreachable,
-// ErrRefused or is ctx.Err(). The record is not nil unless the configuration
+// ErrRefused, ErrFiles or is ctx.Err(). The record is not nil unless the configuration
 // is bad: an interrupted run keeps what it has.
 func (p *Prober) Measure(ctx context.Context) (*results.Record, error) {
 	if err := p.Config.Validate(); err != nil {
