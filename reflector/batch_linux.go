@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -81,6 +82,8 @@ type messages struct {
 type batchConn struct {
 	raw  syscall.RawConn
 	ipv4 bool // an IPv4 socket; else it has IPv6 addresses, and IPv4 ones in that form
+
+	drops atomic.Uint32 // as the system said last
 
 	in      messages
 	memory  []byte

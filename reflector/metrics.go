@@ -14,9 +14,9 @@ const namespace = "natprobe_reflector"
 type Collector struct {
 	reflector *Reflector
 
-	requests, limits, received, receivedBytes, sent, sentBytes *prometheus.Desc
-	copies, beacons, lateness, writeErrors                     *prometheus.Desc
-	pending, remembered, sessions, maxOrders, maxSessions      *prometheus.Desc
+	requests, limits, received, receivedBytes, dropped, sent, sentBytes *prometheus.Desc
+	copies, beacons, lateness, writeErrors                              *prometheus.Desc
+	pending, remembered, sessions, maxOrders, maxSessions               *prometheus.Desc
 }
 
 // NewCollector returns a collector to register.
@@ -30,6 +30,7 @@ func NewCollector(r *Reflector) *Collector {
 		limits:        desc("limit_refusals_total", "Requests that met a limit, by limit.", "limit"),
 		received:      desc("received_packets_total", "Datagrams that came in."),
 		receivedBytes: desc("received_bytes_total", "Bytes that came in, IP and UDP headers counted."),
+		dropped:       desc("receive_drops_total", "Datagrams that the system dropped as a socket's buffer was full (Linux)."),
 		sent:          desc("sent_packets_total", "Datagrams that left."),
 		sentBytes:     desc("sent_bytes_total", "Bytes that left, IP and UDP headers counted."),
 		copies:        desc("burst_copies_total", "Copies of bursts that were due, by whether they left.", "result"),
@@ -64,6 +65,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	counter(c.received, s.Received)
 	counter(c.receivedBytes, s.BytesIn)
+	counter(c.dropped, s.Dropped)
 	counter(c.sent, s.PacketsOut)
 	counter(c.sentBytes, s.BytesOut)
 	counter(c.copies, s.Copies, "sent")

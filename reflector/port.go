@@ -89,6 +89,20 @@ func (t *tally) addTo(s *Stats) {
 	}
 }
 
+// dropped returns how many datagrams the system has dropped at p, where it tells.
+func (p *port) dropped() uint64 {
+	if t, ok := p.transport.(interface{ dropped() uint64 }); ok {
+		return t.dropped()
+	}
+	return 0
+}
+
+// addTo adds what p has counted to a snapshot.
+func (p *port) addTo(s *Stats) {
+	p.tally.addTo(s)
+	s.Dropped += p.dropped()
+}
+
 // send sends packets through p and counts them.
 func (p *port) send(packets []packet) {
 	if len(packets) == 0 {

@@ -63,7 +63,7 @@ func (r *Reflector) Stats() Stats {
 	defer r.mu.Unlock()
 	s := r.core.snapshot(time.Now())
 	for p := range r.ports {
-		p.tally.addTo(&s)
+		p.addTo(&s)
 	}
 	s.Sockets = len(r.ports)
 	return s
@@ -140,7 +140,7 @@ func (r *Reflector) servePort(ctx context.Context, p *port) error {
 	r.mu.Lock()
 	delete(r.ports, p)
 	dropped := r.core.shut(time.Now(), p)
-	p.tally.addTo(&r.core.stats)
+	p.addTo(&r.core.stats)
 	r.mu.Unlock()
 	r.logger.Info("stopped", "address", conn.LocalAddr().String(), "bursts_dropped", dropped)
 	if ctx.Err() != nil {

@@ -11,6 +11,7 @@ import (
 type Stats struct {
 	// Datagrams that came in.
 	Received  uint64 // all of them
+	Dropped   uint64 // besides these: the system dropped them, as a socket's buffer was full; Linux only
 	Foreign   uint64 // no STUN, empty, not a request, or from no single host
 	Malformed uint64 // STUN with broken natprobe attributes
 	Plain     uint64 // plain STUN Binding requests
