@@ -45,12 +45,20 @@ func openAdmin(ctx context.Context, address string, r *reflector.Reflector, logg
 	if err != nil {
 		return nil, listenError("--admin", address, err)
 	}
-	return &admin{listener: listener, server: &http.Server{
+	return &admin{listener: listener, server: adminServer(r, logger)}, nil
+}
+
+// adminServer returns the server of an admin address: it bounds what a client can
+// hold, and for how long.
+func adminServer(r *reflector.Reflector, logger *slog.Logger) *http.Server {
+	server := &http.Server{
 		Handler:           adminHandler(r),
 		ReadHeaderTimeout: adminTimeout, ReadTimeout: adminTimeout, WriteTimeout: adminTimeout, IdleTimeout: adminTimeout,
 		MaxHeaderBytes: adminHeader,
 		ErrorLog:       slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-	}}, nil
+	}
+	new(adminConns).attach(server)
+	return server
 }
 
 // adminHandler serves /metrics and /healthz.
