@@ -223,6 +223,8 @@ func listenError(flag, address string, err error) error {
 		return fmt.Errorf("%s %s: this machine doesn't have that address; its own are told by: ip address", flag, address)
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("%s %s: not allowed; ports below 1024 need root on most systems", flag, address)
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return fmt.Errorf("%s %s: no file descriptors are left; allow more (ulimit -n, or LimitNOFILE= in a unit of systemd), or open fewer sockets", flag, address)
 	case errors.As(err, &system):
 		return err
 	default:

@@ -28,7 +28,7 @@ import (
 // finds by a socket that is there.
 func onServer(t *testing.T, n *kernelNet, fn func() error) {
 	t.Helper()
-	inside, err := n.ServerListen(t.Context(), "udp", netip.AddrPortFrom(n.ServerAddr(), 0).String())
+	inside, err := n.ServerListen(t.Context(), "udp", ":0") // its own address may be gone
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,14 +196,9 @@ func TestKernelForgedFlood(t *testing.T) {
 
 // flood sends to a lab's reflector, from forged sources, until ctx is done.
 func flood(ctx context.Context, t *testing.T, n *kernelNet) (sent int) {
-	fd := -1
-	onServer(t, n, func() (err error) {
-		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
-		return err
-	})
-	defer unix.Close(fd)
+	forge := newForger(t, n)
+	defer forge.close()
 	random := rand.New(rand.NewPCG(1, 1))
-	to := &unix.SockaddrInet4{Addr: n.ServerAddr().As4()}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -213,39 +208,67 @@ func flood(ctx context.Context, t *testing.T, n *kernelNet) (sent int) {
 		case <-tick.C:
 		}
 		for range floodRate / 100 {
-			if err := unix.Sendto(fd, forged(random, n.ServerAddr()), 0, to); err != nil {
-				t.Errorf("forging: %v", err)
-				return sent
-			}
+			var addr [4]byte
+			binary.BigEndian.PutUint32(addr[:], 0x0b000000+random.Uint32N(0x60000000))
+			forge.send(netip.AddrPortFrom(netip.AddrFrom4(addr), uint16(1024+random.IntN(60000))), unproven(random))
 			sent++
 		}
 	}
 }
 
-// forged returns an IPv4 packet for the reflector from anywhere.
-func forged(random *rand.Rand, to netip.Addr) []byte {
-	var payload []byte
+// unproven returns a message as anyone can send it.
+func unproven(random *rand.Rand) []byte {
 	switch random.IntN(4) {
 	case 0:
-		payload = wire.Binding{ID: wire.NewID()}.Encode()
+		return wire.Binding{ID: wire.NewID()}.Encode()
 	case 1:
-		payload = wire.Hello{ID: wire.NewID()}.Encode()
+		return wire.Hello{ID: wire.NewID()}.Encode()
 	case 2:
-		payload = wire.Order{ID: wire.NewID(), Session: wire.NewSessionID(), Tokens: make([]wire.Token, 4), Copies: 10, Size: 600}.Encode()
-	case 3:
-		payload = make([]byte, random.IntN(200))
+		return wire.Order{ID: wire.NewID(), Session: wire.NewSessionID(), Tokens: make([]wire.Token, 4), Copies: 10, Size: 600}.Encode()
+	default:
+		payload := make([]byte, random.IntN(200))
 		for i := range payload {
 			payload[i] = byte(random.Uint32())
 		}
+		return payload
 	}
+}
+
+// forger sends to a lab's reflector from IPv4 addresses that aren't its own.
+type forger struct {
+	t  *testing.T
+	fd int
+	to netip.AddrPort
+}
+
+// newForger returns a forger on the server itself.
+func newForger(t *testing.T, n *kernelNet) *forger {
+	t.Helper()
+	f := &forger{t: t, to: n.reflectorAddr()}
+	onServer(t, n, f.open)
+	return f
+}
+
+// open opens the socket in the namespace of the calling thread.
+func (f *forger) open() (err error) {
+	f.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	return err
+}
+
+func (f *forger) close() { _ = unix.Close(f.fd) }
+
+// send sends a payload from any source.
+func (f *forger) send(from netip.AddrPort, payload []byte) {
 	const header = 28
 	b := make([]byte, header, header+len(payload))
 	b[0], b[8], b[9] = 0x45, 64, unix.IPPROTO_UDP // the kernel adds length and checksum
-	binary.BigEndian.PutUint32(b[12:], 0x0b000000+random.Uint32N(0x60000000))
-	dst := to.As4()
+	src, dst := from.Addr().As4(), f.to.Addr().As4()
+	copy(b[12:], src[:])
 	copy(b[16:], dst[:])
-	binary.BigEndian.PutUint16(b[20:], uint16(1024+random.IntN(60000)))
-	binary.BigEndian.PutUint16(b[22:], labPort)
+	binary.BigEndian.PutUint16(b[20:], from.Port())
+	binary.BigEndian.PutUint16(b[22:], f.to.Port())
 	binary.BigEndian.PutUint16(b[24:], uint16(8+len(payload)))
-	return append(b, payload...)
+	if err := unix.Sendto(f.fd, append(b, payload...), 0, &unix.SockaddrInet4{Addr: dst}); err != nil {
+		f.t.Errorf("forging: %v", err)
+	}
 }
