@@ -30,10 +30,11 @@ func (l lifetimes) longest() float64 {
 	return longest.Seconds()
 }
 
-// seeds runs f for a number of seeds in parallel; fewer with -short, which the
-// race detector's slower runs use.
+// seeds runs f for a number of seeds in parallel; fewer with -short, and under the
+// race detector.
 func seeds(t *testing.T, n int, f func(t *testing.T, seed uint64, rng *rand.Rand)) {
 	t.Helper()
+	n = max(n/seedsShare, 2)
 	if testing.Short() {
 		n = max(n/10, 2)
 	}

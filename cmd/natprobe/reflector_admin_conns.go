@@ -34,8 +34,12 @@ func (s *adminConns) attach(server *http.Server) {
 		return context.WithValue(ctx, adminConnKey{}, s.add(conn))
 	}
 	server.ConnState = func(conn net.Conn, state http.ConnState) {
-		if state == http.StateClosed || state == http.StateHijacked {
+		switch state {
+		case http.StateIdle: // the answer has left
+			s.answered(conn)
+		case http.StateClosed, http.StateHijacked:
 			s.remove(conn)
+		case http.StateNew, http.StateActive:
 		}
 	}
 	server.Handler = s.answering(server.Handler)
@@ -61,20 +65,27 @@ func (s *adminConns) remove(conn net.Conn) {
 	s.open = slices.DeleteFunc(s.open, func(c *adminConn) bool { return c.conn == conn })
 }
 
-// answering marks a connection as long as next answers a request of it.
+// answered marks a connection as idle.
+func (s *adminConns) answered(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.open {
+		if c.conn == conn {
+			c.answering = false
+		}
+	}
+}
+
+// answering marks a connection while next answers a request of it, and until the
+// answer has left.
 func (s *adminConns) answering(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		conn, ok := req.Context().Value(adminConnKey{}).(*adminConn)
 		if ok {
-			s.mark(conn, true)
-			defer s.mark(conn, false)
+			s.mu.Lock()
+			conn.answering = true
+			s.mu.Unlock()
 		}
 		next.ServeHTTP(w, req)
 	})
-}
-
-func (s *adminConns) mark(conn *adminConn, answering bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	conn.answering = answering
 }
