@@ -21,7 +21,7 @@ packages=(
 	"conntrack:looking at the labs' mappings"
 )
 peers=(
-	"coturn:turnutils_stunclient, another STUN client"
+	"coturn:turnserver and turnutils_*, another STUN server and its clients"
 	"stun-client:stun, a STUN client of 2003"
 	"wireguard-go:another end of tunnels"
 	"wireguard-tools:wg, which asks and sets tunnels"

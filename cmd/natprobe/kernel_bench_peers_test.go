@@ -16,7 +16,7 @@ import (
 	"github.com/natprobe/natprobe/results"
 )
 
-var benchPeers = flag.Bool("bench-peers", false, "run TestBenchPeers: coturn's client by bisection, for about ten minutes")
+var benchPeers = flag.Bool("bench-peers", false, "run TestBenchPeers: coturn's client by bisection, for about a quarter of an hour")
 
 // Where coturn listens, beside the lab's reflector.
 const (
@@ -32,7 +32,7 @@ const bisectFrom = probe.DefaultLongest
 // Markdown.
 func TestBenchPeers(t *testing.T) {
 	if !*benchPeers {
-		t.Skip("SKIPPED: it takes ten minutes; make bench-peers runs it")
+		t.Skip("SKIPPED: it takes a quarter of an hour; make bench-peers runs it")
 	}
 	client, server := coturnTool(t, "turnutils_natdiscovery"), coturnTool(t, "turnserver")
 	var specs []natlab.Spec
@@ -47,10 +47,10 @@ func TestBenchPeers(t *testing.T) {
 		}
 	}
 	type row struct {
-		record *results.Record
-		found  time.Duration // by coturn's client
-		runs   int
-		took   time.Duration
+		record      *results.Record
+		lives, gone int // s, by coturn's client
+		runs        int
+		took        time.Duration
 	}
 	rows := make([]row, len(specs))
 	t.Run("labs", func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestBenchPeers(t *testing.T) {
 				n := startKernelNet(t, spec)
 				startCoturn(n, server)
 				begun := time.Now()
-				rows[i].found, rows[i].runs = n.bisect(client)
+				rows[i].lives, rows[i].gone, rows[i].runs = n.bisect(client)
 				rows[i].took = time.Since(begun)
 				rows[i].record = n.measure(probe.Config{}, nil)
 			})
@@ -74,8 +74,8 @@ func TestBenchPeers(t *testing.T) {
 	table.WriteString("|---|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for i, spec := range specs {
 		row, truth := rows[i], truthsOf(spec)
-		fmt.Fprintf(&table, "| %s | %.0f %% | %.0f / %.0f | %.0f | %d | %.0f ", spec.Name, 100*spec.Loss,
-			truth[results.Exchange].Seconds(), truth[results.Stream].Seconds(), row.found.Seconds(), row.runs, row.took.Seconds())
+		fmt.Fprintf(&table, "| %s | %.0f %% | %.0f / %.0f | %d–%d | %d | %.0f ", spec.Name, 100*spec.Loss,
+			truth[results.Exchange].Seconds(), truth[results.Stream].Seconds(), row.lives, row.gone, row.runs, row.took.Seconds())
 		for _, l := range row.record.Lifetimes {
 			if l.Regime == results.Exchange || l.Regime == results.Stream {
 				fmt.Fprintf(&table, "| %s ", bracketText(l))
@@ -108,10 +108,16 @@ func startCoturn(n *kernelNet, server string) {
 }
 
 // bisect asks coturn's client whether a mapping lives for some seconds, again and
-// again, until it is known to a second for how many.
-func (n *kernelNet) bisect(client string) (found time.Duration, runs int) {
+// again, until it is known to a second: it lived, and was gone, after so many. They
+// are further apart where loss kept the bisection from ending.
+//
+// For each silence the client sends one request from a new socket, gets one answer,
+// and after the silence has the server send a second answer there by a request from
+// another socket (RESPONSE-PORT). That is the exchange regime but for its last
+// packet out, and nothing like a stream.
+func (n *kernelNet) bisect(client string) (lives, gone, runs int) {
 	n.t.Helper()
-	lives, gone := 0, int(bisectFrom.Seconds())
+	gone = int(bisectFrom.Seconds())
 	for gone-lives > 1 {
 		wait := (lives + gone) / 2
 		cmd := exec.Command(client, "-t", "-T", strconv.Itoa(wait), "-p", strconv.Itoa(coturnPort), n.ServerAddr().String())
@@ -132,7 +138,7 @@ func (n *kernelNet) bisect(client string) (found time.Duration, runs int) {
 			break
 		}
 	}
-	return time.Duration(lives) * time.Second, runs
+	return lives, gone, runs
 }
 
 // maxBisections ends a bisection that loss keeps from ending.
