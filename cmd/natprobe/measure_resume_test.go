@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,7 +44,13 @@ func TestResume(t *testing.T) {
 		if r.Config["lab"] != lab || r.Config["max"] != "8s" || len(r.Lifetimes) != 2 {
 			t.Errorf("record %d has the settings %v and %d lifetimes", i, r.Config, len(r.Lifetimes))
 		}
-		if i > 0 && (r.Resumes != records[i-1].ID || len(r.Trials) <= r.Lifetimes[0].Inconclusive || !r.Complete) {
+		if i == 0 {
+			continue
+		}
+		// An emulated lab on a busy machine is late: then its timers look like
+		// another network's, and the run goes on alone.
+		refuted := slices.ContainsFunc(r.Events, func(e results.Event) bool { return e.Reason == results.ReasonEarlier })
+		if (r.Resumes == records[i-1].ID) == refuted || len(r.Trials) <= r.Lifetimes[0].Inconclusive || !r.Complete {
 			t.Errorf("record %d: resumes %q after %q, complete %v", i, r.Resumes, records[i-1].ID, r.Complete)
 		}
 	}
