@@ -66,7 +66,7 @@ type control struct {
 	seq       uint32
 	sentAt    map[uint32]time.Duration // of queries, by sequence number
 	queries   map[wire.ID]uint32       // their sequence numbers
-	refusals  int                      // queries refused since the last answer
+	refusals  int                      // hellos refused for the packet rate, then queries refused since the last answer
 	spacing   time.Duration            // the least time between queries
 	warned    bool                     // of the reflector's packet rate
 	lastSeq   uint32                   // highest answered
@@ -88,6 +88,11 @@ func (c *control) begin() {
 
 func (c *control) greet() {
 	if c.running {
+		return
+	}
+	if c.tries == helloTries && c.refusals > 0 {
+		c.e.end(fmt.Errorf("%w: %v takes no more packets from this machine's address now, of which others may be sending many; try again later",
+			ErrRefused, c.e.cfg.Reflector))
 		return
 	}
 	if c.tries == helloTries {
@@ -139,6 +144,7 @@ func (c *control) hello(r wire.HelloReply) {
 		return
 	}
 	c.running = true
+	c.refusals = 0
 	c.mapped = r.Mapped
 	c.limits = r.Limits
 	c.lastReply = c.e.now
@@ -169,7 +175,13 @@ func (c *control) refused(r wire.Refusal) {
 		c.tokens.add(c.mapped.Addr(), r.Token)
 		return // the next query carries it
 	}
-	if !c.running {
+	// Before there is a token, who forges our address can use up its packets: the
+	// next hello may get through.
+	switch {
+	case c.running:
+	case r.Limit == wire.LimitRate:
+		c.refusals++
+	default:
 		c.e.end(fmt.Errorf("%w: %v answers %v, %v", ErrRefused, c.e.cfg.Reflector, r.Code, r.Limit))
 	}
 }

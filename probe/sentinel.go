@@ -202,7 +202,7 @@ func (s *sentinel) leave() {
 }
 
 func (s *sentinel) greet() {
-	s.e.send(s.flow, wire.Hello{ID: wire.NewID()}.Encode())
+	s.e.send(s.flow, wire.Hello{ID: wire.NewID(), Token: s.e.control.tokens.first()}.Encode())
 	s.later(helloRetry, s.greet)
 }
 

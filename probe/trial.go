@@ -119,7 +119,7 @@ func (t *trial) hello() {
 		t.hellos = make(map[wire.ID]time.Duration)
 	}
 	t.hellos[id] = t.e.now
-	t.e.send(t.flow, wire.Hello{ID: id}.Encode())
+	t.e.send(t.flow, wire.Hello{ID: id, Token: t.e.control.tokens.first()}.Encode())
 }
 
 // converse keeps a stream's round trips going until they span streamAge. A
@@ -339,7 +339,7 @@ func (t *trial) check() {
 		return
 	}
 	t.checkTry++
-	t.e.send(t.flow, wire.Check{ID: wire.NewID()}.Encode())
+	t.e.send(t.flow, wire.Check{ID: wire.NewID(), Token: t.e.control.tokens.first()}.Encode())
 	t.e.after(max(checkRetry, t.e.path.maxRTT(t.e.now)*5/4), t.check)
 }
 

@@ -39,10 +39,10 @@ func TestClockStepped(t *testing.T) {
 				t.Fatal(err)
 			}
 			core, p := r.core, newPort(newMemConn(serverA, func(memPacket) {}))
-			p.due = newWheel(core.book)
+			p.due, p.alarm = newWheel(core.book), newTimerAlarm()
 			handle := func(now time.Time, payload []byte) wire.Reply {
 				t.Helper()
-				b := core.handle(now, p, way{peer: home}, payload)
+				b := r.natprobe(now, p, &packet{way: way{peer: home}, data: payload})
 				if b == nil {
 					return nil
 				}

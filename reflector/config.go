@@ -46,8 +46,11 @@ const (
 	// prefixShare is how many addresses' worth of pending orders and sessions
 	// one /24 or /48 may hold: a /48 has 65,536 /64s.
 	prefixShare = 8
+	// maxPPS is the largest PPS: far above what a machine can take, and within what
+	// a meter can tell.
+	maxPPS = 10_000_000
 	// plainShare is how many addresses' worth of plain STUN requests a second a
-	// /24 or /48 may send.
+	// /24 or /48 may send, and of natprobe's messages without a good token.
 	plainShare = 4
 )
 
@@ -103,7 +106,7 @@ func (l Limits) validate() error {
 		value, low, high int
 	}{
 		{"Pending", l.Pending, Unlimited, 1 << 30},
-		{"PPS", l.PPS, Unlimited, 1 << 30},
+		{"PPS", l.PPS, Unlimited, maxPPS},
 		{"SlotAddress", l.SlotAddress, Unlimited, maxSlotLimit},
 		{"SlotPrefix", l.SlotPrefix, Unlimited, maxSlotLimit},
 		{"Orders", l.Orders, 0, 1 << 30},
@@ -114,6 +117,15 @@ func (l Limits) validate() error {
 		}
 	}
 	return nil
+}
+
+// plain returns the plain STUN requests a second that a network may send, or
+// Unlimited.
+func (l Limits) plain() int {
+	if l.PPS == Unlimited {
+		return Unlimited
+	}
+	return l.PPS * plainShare
 }
 
 // withDefaults fills in what is zero.

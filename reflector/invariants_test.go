@@ -292,7 +292,7 @@ func TestPulse(t *testing.T) {
 		}
 		for who, times := range counts {
 			limit := DefaultSlotAddress
-			if who.wide {
+			if who.width == oneNetwork {
 				limit = DefaultSlotPrefix
 			}
 			if n := busiest(times); n > limit {

@@ -72,10 +72,20 @@ func TestLimits(t *testing.T) {
 		{
 			"packet rate", Limits{PPS: 50},
 			func(c *client) (netip.AddrPort, wire.Request) {
-				for range 48 { // the client's hello and query were the first two
+				for range 49 { // the client's hello was the first without a token
 					c.g.ask(0, flow, wire.Check{ID: wire.NewID()}.Encode())
 				}
 				return flow, wire.Check{ID: wire.NewID()}
+			},
+			wire.Refusal{Code: wire.CodeQuota, Limit: wire.LimitRate, Value: 50, Kind: wire.KindCheck}, false,
+		},
+		{
+			"packet rate with a token", Limits{PPS: 50},
+			func(c *client) (netip.AddrPort, wire.Request) {
+				for range 49 { // the client's query was the first
+					c.g.ask(0, flow, wire.Check{ID: wire.NewID(), Token: c.token}.Encode())
+				}
+				return flow, wire.Check{ID: wire.NewID(), Token: c.token}
 			},
 			wire.Refusal{Code: wire.CodeQuota, Limit: wire.LimitRate, Value: 50, Kind: wire.KindCheck}, false,
 		},
@@ -168,8 +178,8 @@ func TestLimits(t *testing.T) {
 				if fresh := got.Token != (wire.Token{}); fresh != tt.token {
 					t.Errorf("came with a token: %v, want %v", fresh, tt.token)
 				}
-				if got.Boot != g.reflector.core.boot {
-					t.Errorf("boot id %v, want %v", got.Boot, g.reflector.core.boot)
+				if got.Boot != g.reflector.gate.boot {
+					t.Errorf("boot id %v, want %v", got.Boot, g.reflector.gate.boot)
 				}
 				got.ID, got.Token, got.Boot = wire.ID{}, wire.Token{}, wire.BootID{}
 				if diff := cmp.Diff(tt.want, got); diff != "" {

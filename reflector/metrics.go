@@ -63,6 +63,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	for l := wire.LimitNone + 1; l <= wire.LimitPayment; l++ {
 		counter(c.limits, s.RefusedLimit[l], l.String())
 	}
+	counter(c.limits, s.PlainLimited, "plain rate")
 	counter(c.received, s.Received)
 	counter(c.receivedBytes, s.BytesIn)
 	counter(c.dropped, s.Dropped)
@@ -92,18 +93,19 @@ type requestCount struct {
 	count        uint64
 }
 
-// requests sorts the datagrams by kind and result. They add up to Received.
+// requests sorts the datagrams by kind and result. They add up to Received, and
+// each only grows.
 func (s Stats) requests() []requestCount {
 	rows := []requestCount{
 		{"foreign", "dropped", s.Foreign},
 		{"malformed", "refused", s.Malformed},
-		{"plain", "answered", s.Plain - s.PlainRefused - s.PlainSilent},
+		{"unknown", "refused", s.Unknown},
+		{"plain", "answered", s.PlainAnswered},
 		{"plain", "refused", s.PlainRefused},
 		{"plain", "dropped", s.PlainSilent},
 		{"order", "accepted", s.Accepted},
 		{"order", "duplicate", s.Duplicates},
 		{"order", "refused", s.RefusedKind[wire.KindOrder]},
-		{"unknown", "refused", s.RefusedKind[wire.KindNone] - s.Malformed},
 	}
 	for _, kind := range []struct {
 		kind  wire.Kind

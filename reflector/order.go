@@ -12,34 +12,35 @@ import (
 const receiptLifetime = time.Minute
 
 // order admits an order, in silence, or refuses it.
-func (c *core) order(now time.Time, a arrival, w wire.Order) []byte {
-	c.stats.Orders++
+func (c *core) order(v visit, w wire.Order) wire.Reply {
 	s := c.sessions.byID[w.Session]
-	if s != nil {
-		if known := c.book.find(s.number, w.ID); known != nil {
-			c.stats.Duplicates++
-			known.duplicated = true
-			return nil
-		}
+	if s == nil {
+		return wire.Refusal{Code: wire.CodeUnknownSession}
 	}
-	refusal, ok := c.admitOrder(now, a, s, w)
-	var r ref
-	var o *order
-	if ok {
-		if r, o, ok = c.book.add(s.number, w.ID, a.port, a.way); !ok {
-			refusal = wire.Refusal{Code: wire.CodeCapacity, Limit: wire.LimitMemory, Value: maxPaths}
-		}
+	if known := c.book.find(s.number, w.ID); known != nil {
+		c.stats.Duplicates++
+		known.duplicated = true
+		return nil
 	}
+	if refusal, ok := c.admitOrder(v, w); !ok {
+		return refusal
+	}
+	at := c.since(v.at)
+	claims := c.claims(at, v.peer.Addr(), s.control.peer.Addr(), w)
+	if full, ok := c.slots.reserve(claims); !ok {
+		return wire.Refusal{Code: wire.CodeQuota, Limit: wire.LimitSlot, Value: limitValue(full.limit)}
+	}
+	r, o, ok := c.book.add(s.number, w.ID, v.port, v.way)
 	if !ok {
-		refusal.ID, refusal.Kind, refusal.Token = w.ID, wire.KindOrder, c.minter.Mint(a.peer.Addr(), now)
-		return c.refuse(a, refusal)
+		c.slots.release(claims)
+		return wire.Refusal{Code: wire.CodeCapacity, Limit: wire.LimitMemory, Value: maxPaths}
 	}
-	at := c.since(now)
 	o.at, o.epoch, o.copies = at, s.epoch, uint8(w.Copies) //nolint:gosec // at most wire.MaxCopies
-	s.earn(a.size - burstBytes(a.peer.Addr(), w.Copies))
+	s.earn(v.size - burstBytes(v.peer.Addr(), w.Copies))
 	c.sessions.touch(s, at)
 	c.stats.Accepted++
-	c.count(a.peer.Addr(), 1)
+	c.count(v.peer.Addr(), 1)
+	c.hold(v.peer.Addr(), 1)
 	if o.copies == 0 { // its receipt is all it asked for, and is bounded like an order
 		c.book.finish(r)
 		return nil
@@ -48,7 +49,7 @@ func (c *core) order(now time.Time, a arrival, w wire.Order) []byte {
 	o.spread = uint16(w.Spread / time.Millisecond) //nolint:gosec // at most wire.MaxSpread
 	s.pending++
 	c.book.pending++
-	a.port.due.push(at, r)
+	v.port.due.push(at, r)
 	return nil
 }
 
@@ -58,22 +59,23 @@ func (c *core) count(addr netip.Addr, n int) {
 	c.pending.add(network(addr), n)
 }
 
+// hold adds to the orders in memory, pending and remembered, of an address's groups.
+func (c *core) hold(addr netip.Addr, n int) {
+	for _, s := range shares {
+		c.held.add(groupOf(addr, s.of), n)
+	}
+}
+
 // sessionOf returns an order's session, which outlives it.
 func (c *core) sessionOf(r ref) *session { return c.sessions.table[c.book.at(r).session] }
 
 // burstBytes returns the IP bytes of a burst to addr.
 func burstBytes(addr netip.Addr, copies int) int { return copies * wire.IPBytes(addr, wire.CopySize) }
 
-// admitOrder applies the rules to a new order. Where it says yes, the slots of
-// the order's departures are taken.
-func (c *core) admitOrder(now time.Time, a arrival, s *session, w wire.Order) (wire.Refusal, bool) {
-	addr := a.peer.Addr()
-	if s == nil {
-		return wire.Refusal{Code: wire.CodeUnknownSession}, false
-	}
-	if !c.proven(now, addr, w.Tokens) {
-		return wire.Refusal{Code: wire.CodeStaleToken}, false
-	}
+// admitOrder applies the rules to a new order, but for those on when its copies
+// leave.
+func (c *core) admitOrder(v visit, w wire.Order) (wire.Refusal, bool) {
+	addr := v.peer.Addr()
 	no := func(code wire.Code, limit wire.LimitKind, value int) (wire.Refusal, bool) {
 		return wire.Refusal{Code: code, Limit: limit, Value: limitValue(value)}, false
 	}
@@ -83,7 +85,7 @@ func (c *core) admitOrder(now time.Time, a arrival, s *session, w wire.Order) (w
 		return no(wire.CodeQuota, wire.LimitDelay, int(l.MaxDelay/time.Second))
 	case w.Copies > l.MaxCopies:
 		return no(wire.CodeQuota, wire.LimitCopies, l.MaxCopies)
-	case burstBytes(addr, w.Copies) > a.size:
+	case burstBytes(addr, w.Copies) > v.size:
 		return no(wire.CodeBadRequest, wire.LimitPayment, burstBytes(addr, w.Copies)-wire.IPBytes(addr, 0))
 	case l.Pending != Unlimited && c.pending.of(address(addr)) >= l.Pending:
 		return no(wire.CodeQuota, wire.LimitPending, l.Pending)
@@ -91,29 +93,13 @@ func (c *core) admitOrder(now time.Time, a arrival, s *session, w wire.Order) (w
 		return no(wire.CodeQuota, wire.LimitPending, l.Pending*prefixShare)
 	case used >= l.Orders:
 		return no(wire.CodeCapacity, wire.LimitMemory, l.Orders)
-	case l.Pending != Unlimited && c.pending.of(network(addr)) >= fairShare(l.Orders-used):
-		return no(wire.CodeCapacity, wire.LimitMemory, fairShare(l.Orders-used))
 	}
-	if full, ok := c.slots.reserve(c.claims(c.since(now), addr, s.control.peer.Addr(), w)); !ok {
-		return no(wire.CodeQuota, wire.LimitSlot, full.limit)
-	}
-	return wire.Refusal{}, true
-}
-
-// fairShare is how much one network may hold, of what is free (the dynamic
-// threshold of Choudhury and Hahne, 1998). The first ones get no less by it than
-// their own limits give; where forty networks try to take all, a quarter
-// stays for those that come later; a hundred and more can take nearly all.
-func fairShare(free int) int { return max(free/30, 8) }
-
-// proven says whether one of the tokens is good for addr.
-func (c *core) proven(now time.Time, addr netip.Addr, tokens []wire.Token) bool {
-	for _, t := range tokens {
-		if c.minter.Verify(addr, t, now) {
-			return true
+	if l.Pending != Unlimited {
+		if _, share, ok := fits(addr, c.held.of, used, l.Orders); !ok {
+			return no(wire.CodeCapacity, wire.LimitMemory, share)
 		}
 	}
-	return false
+	return wire.Refusal{}, true
 }
 
 // claims lists an order's departures: each copy to its source, and with each a
@@ -136,12 +122,23 @@ func (c *core) claims(now time.Duration, source, control netip.Addr, w wire.Orde
 	return claims
 }
 
-// expireOrders forgets receipts.
-func (c *core) expireOrders(now time.Duration) {
-	for r := c.book.popDone(now, receiptLifetime); r != 0; r = c.book.popDone(now, receiptLifetime) {
-		if o := c.book.at(r); o.copies == 0 {
+// expireOrders forgets receipts: so many at a time that what waits meanwhile isn't
+// late, and more than come in.
+func (c *core) expireOrders(now time.Duration) (more bool) {
+	for range expireBatch {
+		r := c.book.popDone(now, receiptLifetime)
+		if r == 0 {
+			return false
+		}
+		o := c.book.at(r)
+		if o.copies == 0 {
 			c.count(o.peer().Addr(), -1)
 		}
+		c.hold(o.peer().Addr(), -1)
 		c.book.remove(r)
 	}
+	return true
 }
+
+// expireBatch is how much is forgotten at a time.
+const expireBatch = 64

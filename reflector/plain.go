@@ -25,23 +25,22 @@ func (a *answers) reset() { a.packets, a.memory = a.packets[:0], a.memory[:0] }
 // plain answers a plain STUN request, or doesn't. It holds no lock and, as most
 // of what a public server gets is plain, allocates nothing.
 func (r *Reflector) plain(at time.Duration, p *port, in *packet, q *wire.Plain, a *answers) {
-	a.count.plain++
 	addr := in.peer.Addr()
 	if !r.plainMeter.allow(network(addr), at) {
-		a.count.silent++
+		a.count.limited++
 		return
 	}
 	most := int(plainRatio * float64(wire.IPBytes(addr, len(in.data))))
 	if q.Changes && !p.discovers() { // RFC 5780 section 6.1
 		q.Reject(wire.AttrChangeRequest)
 	}
-	to, from, start := in.way, p, len(a.memory)
+	to, from, start, counter := in.way, p, len(a.memory), &a.count.answered
 	switch unknown := q.Unknown(); {
 	case len(unknown) > 0:
-		a.count.unknownAttribute++
+		counter = &a.count.unknownAttribute
 		a.memory = wire.PlainError{ID: q.ID, Code: wire.CodeUnknownAttribute, Unknown: unknown, Fingerprint: q.Fingerprint}.Append(a.memory)
 	case q.Bad:
-		a.count.badRequest++
+		counter = &a.count.badRequest
 		a.memory = wire.PlainError{ID: q.ID, Code: wire.CodeBadRequest, Fingerprint: q.Fingerprint}.Append(a.memory)
 	default:
 		from = p.answerFrom(q.Change)
@@ -56,10 +55,11 @@ func (r *Reflector) plain(at time.Duration, p *port, in *packet, q *wire.Plain, 
 	}
 	answer := packet{way: to, data: a.memory[start:]}
 	if wire.IPBytes(addr, len(answer.data)) > most {
-		a.count.silent++
+		a.count.unpaid++
 		a.memory = a.memory[:start]
 		return
 	}
+	*counter++
 	if from == p {
 		a.packets = append(a.packets, answer)
 		return

@@ -40,17 +40,20 @@ func (p *port) answerFrom(c wire.Change) *port {
 // tally counts what a port does with plain STUN, and the bytes of everything.
 // Its port's reader adds to it, without a lock, a batch at a time.
 type tally struct {
-	received, foreign, plain, silent atomic.Uint64
-	badRequest, unknownAttribute     atomic.Uint64
-	writeErrors                      atomic.Uint64
-	bytesIn, bytesOut, packetsOut    atomic.Uint64
+	foreign, answered, limited, unpaid atomic.Uint64
+	badRequest, unknownAttribute       atomic.Uint64
+	writeErrors                        atomic.Uint64
+	bytesIn, bytesOut, packetsOut      atomic.Uint64
 }
 
 // count is a batch's share of a tally.
 type count struct {
-	received, foreign, plain, silent uint64
-	badRequest, unknownAttribute     uint64
-	bytesIn                          uint64
+	foreign                      uint64
+	answered                     uint64 // plain requests, as all below
+	limited                      uint64 // above the rate of their network
+	unpaid                       uint64 // the answer would have been too large
+	badRequest, unknownAttribute uint64
+	bytesIn                      uint64
 }
 
 func (t *tally) add(c *count) {
@@ -58,7 +61,7 @@ func (t *tally) add(c *count) {
 		to    *atomic.Uint64
 		value uint64
 	}{
-		{&t.received, c.received}, {&t.foreign, c.foreign}, {&t.plain, c.plain}, {&t.silent, c.silent},
+		{&t.foreign, c.foreign}, {&t.answered, c.answered}, {&t.limited, c.limited}, {&t.unpaid, c.unpaid},
 		{&t.badRequest, c.badRequest}, {&t.unknownAttribute, c.unknownAttribute}, {&t.bytesIn, c.bytesIn},
 	} {
 		if n.value != 0 {
@@ -70,19 +73,19 @@ func (t *tally) add(c *count) {
 
 // addTo adds what was counted to a snapshot.
 func (t *tally) addTo(s *Stats) {
-	s.Received += t.received.Load()
+	limited, unpaid := t.limited.Load(), t.unpaid.Load()
+	badRequest, unknownAttribute := t.badRequest.Load(), t.unknownAttribute.Load()
 	s.Foreign += t.foreign.Load()
-	s.Plain += t.plain.Load()
-	s.Silent += t.silent.Load()
-	s.PlainSilent += t.silent.Load()
-	s.PlainRefused += t.badRequest.Load() + t.unknownAttribute.Load()
+	s.PlainAnswered += t.answered.Load()
+	s.PlainRefused += badRequest + unknownAttribute
+	s.PlainLimited += limited
+	s.PlainSilent += limited + unpaid
+	s.Silent += limited + unpaid
 	s.WriteErrors += t.writeErrors.Load()
 	s.BytesIn += t.bytesIn.Load()
 	s.BytesOut += t.bytesOut.Load()
 	s.PacketsOut += t.packetsOut.Load()
-	for code, n := range map[wire.Code]uint64{
-		wire.CodeBadRequest: t.badRequest.Load(), wire.CodeUnknownAttribute: t.unknownAttribute.Load(),
-	} {
+	for code, n := range map[wire.Code]uint64{wire.CodeBadRequest: badRequest, wire.CodeUnknownAttribute: unknownAttribute} {
 		if n != 0 {
 			s.Refused[code] += n
 		}

@@ -3,37 +3,45 @@ package reflector
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"github.com/natprobe/natprobe/reflector/wire"
 )
 
-// group is whom a limit counts: an address (IPv4, or IPv6 /64, which a token
-// proves as one) or a network (IPv4 /24, or IPv6 /48).
+// group is whom a limit counts: an address and those near it.
 type group struct {
 	prefix uint64 // the leading bits, to the right
 	v4     bool
-	wide   bool
+	width  width
 }
 
-// address returns the group of one address.
-func address(addr netip.Addr) group {
-	if addr = addr.Unmap(); addr.Is4() {
+// width is how much of the Internet a group is.
+type width uint8
+
+const (
+	oneAddress width = iota // IPv4, or IPv6 /64, which a token proves as one
+	oneNetwork              // IPv4 /24, or IPv6 /48: what one subscriber of IPv6 has
+	oneRegion               // IPv4 /16, or IPv6 /32: what one provider has, at least
+	oneFamily               // all of IPv4, or all of IPv6
+)
+
+// widths are the bits that a group's prefix leaves out, of those of an address.
+var (
+	narrower4 = [...]int{oneAddress: 0, oneNetwork: 8, oneRegion: 16, oneFamily: 32}
+	narrower6 = [...]int{oneAddress: 0, oneNetwork: 16, oneRegion: 32, oneFamily: 64}
+)
+
+// groupOf returns the group of an address.
+func groupOf(addr netip.Addr, w width) group {
+	if addr = wire.Translated(addr); addr.Is4() {
 		b := addr.As4()
-		return group{prefix: uint64(binary.BigEndian.Uint32(b[:])), v4: true}
+		return group{prefix: uint64(binary.BigEndian.Uint32(b[:])) >> narrower4[w], v4: true, width: w}
 	}
 	b := addr.As16()
-	return group{prefix: binary.BigEndian.Uint64(b[:])}
+	return group{prefix: binary.BigEndian.Uint64(b[:]) >> narrower6[w], width: w}
 }
 
-// network returns the group of an address's /24 or /48.
-func network(addr netip.Addr) group {
-	g := address(addr)
-	g.wide = true
-	if g.v4 {
-		g.prefix >>= 8
-	} else {
-		g.prefix >>= 16
-	}
-	return g
-}
+func address(addr netip.Addr) group { return groupOf(addr, oneAddress) }
+func network(addr netip.Addr) group { return groupOf(addr, oneNetwork) }
 
 // masked returns an address's /24 or /48, which is all that a log may show.
 func masked(addr netip.Addr) netip.Prefix {

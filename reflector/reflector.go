@@ -20,6 +20,7 @@ type Reflector struct {
 
 	start      time.Time // its monotonic reading is the zero of all durations here
 	plainMeter *meter    // plain STUN requests, by network
+	gate       *gate     // of natprobe messages
 
 	mu    sync.Mutex
 	core  *core
@@ -42,18 +43,15 @@ func New(cfg Config) (*Reflector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reflector: %w", err)
 	}
-	now := time.Now()
+	now, limits := time.Now(), cfg.Limits.withDefaults()
 	r := &Reflector{
-		logger: cfg.Logger,
-		start:  now,
-		core:   newCore(cfg, minter, now),
-		ports:  make(map[*port]struct{}),
+		logger:     cfg.Logger,
+		start:      now,
+		gate:       newGate(cfg, limits, minter, now),
+		plainMeter: newMeter(limits.plain()),
+		core:       newCore(limits, now),
+		ports:      make(map[*port]struct{}),
 	}
-	plain := r.core.limits.PPS
-	if plain != Unlimited {
-		plain *= plainShare
-	}
-	r.plainMeter = newMeter(plain)
 	return r, nil
 }
 
@@ -62,9 +60,11 @@ func (r *Reflector) Stats() Stats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.core.snapshot(time.Now())
+	r.gate.addTo(&s)
 	for p := range r.ports {
 		p.addTo(&s)
 	}
+	s.total()
 	s.Sockets = len(r.ports)
 	return s
 }
@@ -196,7 +196,6 @@ func (r *Reflector) handle(now time.Time, p *port, batch []packet, a *answers) {
 	var q wire.Plain
 	for i := range batch {
 		in := &batch[i]
-		a.count.received++
 		a.count.bytesIn += uint64(wire.IPBytes(in.peer.Addr(), len(in.data))) //nolint:gosec // a datagram's size
 		form := wire.FormForeign
 		if answerable(in.peer) && !in.cut {
@@ -217,15 +216,24 @@ func (r *Reflector) handle(now time.Time, p *port, batch []packet, a *answers) {
 	p.deliver(a.packets)
 }
 
-// natprobe hands a natprobe message to the core, and returns the answer.
+// natprobe takes a natprobe message, and returns what to send back.
 func (r *Reflector) natprobe(now time.Time, p *port, in *packet) []byte {
+	v, request, reply := r.gate.enter(now, p, in.way, in.data)
+	if request == nil {
+		return reply
+	}
+	return r.gate.leave(v, r.serveProven(v, request))
+}
+
+// serveProven hands the request of a proven address to the core.
+func (r *Reflector) serveProven(v visit, request wire.Request) wire.Reply {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	at := r.core.since(now)
-	before, had := p.due.next(at)
-	reply := r.core.handle(now, p, in.way, in.data)
-	if after, has := p.due.next(at); has && (!had || after < before) {
-		p.alarm.wake()
+	at, due := r.core.since(v.at), v.port.due
+	before, had := due.next(at)
+	answer := r.core.handle(v, request)
+	if after, has := due.next(at); has && (!had || after < before) {
+		v.port.alarm.wake()
 	}
-	return reply
+	return answer
 }

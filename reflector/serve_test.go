@@ -333,13 +333,13 @@ func TestStall(t *testing.T) {
 		o.Delay, o.Spread = 10*time.Second, time.Second
 		p := newPort(g.conns[0])
 		now := time.Now()
-		g.reflector.mu.Lock()
-		defer g.reflector.mu.Unlock()
 		core := g.reflector.core
-		p.due = newWheel(core.book)
-		if reply := core.handle(now, p, way{peer: flow}, o.Encode()); reply != nil {
+		p.due, p.alarm = newWheel(core.book), newTimerAlarm()
+		if reply := g.reflector.natprobe(now, p, &packet{way: way{peer: flow}, data: o.Encode()}); reply != nil {
 			t.Fatalf("order answered with %#v", parse(t, reply))
 		}
+		g.reflector.mu.Lock()
+		defer g.reflector.mu.Unlock()
 		late := now.Add(11*time.Second + maxLateness)
 		d, ok := core.depart(late, p)
 		if !ok || d.copy.Index != 1 {

@@ -12,6 +12,9 @@ const (
 	// sessionIdle is how long a session without a query and without pending
 	// orders is remembered: much longer than any outage that a prober sits out.
 	sessionIdle = 5 * time.Minute
+	// sessionQuiet is how long a session must have been silent to make room for
+	// another: a prober asks at least each second, but for outages.
+	sessionQuiet = 30 * time.Second
 	// maxCredit bounds the bytes that a session can save up for beacons, and
 	// with them what it could make the reflector send at a later time: 1,000
 	// beacons, what a default run needs.
@@ -41,8 +44,8 @@ type sessions struct {
 	byID   map[wire.SessionID]*session
 	table  []*session // by number; nil: free
 	free   []uint32
-	owners map[group]int
-	idle   *list.List // of *session, the longest untouched first
+	owners map[group]int // how many each group has
+	idle   *list.List    // of *session, the longest untouched first
 }
 
 func newSessions() sessions {
@@ -58,8 +61,9 @@ func (t *sessions) add(s *session) {
 		s.number = uint32(len(t.table)) //nolint:gosec // at most Limits.Sessions
 		t.table = append(t.table, s)
 	}
-	t.owners[address(s.owner)]++
-	t.owners[network(s.owner)]++
+	for w := oneAddress; w <= oneFamily; w++ {
+		t.owners[groupOf(s.owner, w)]++
+	}
 	s.place = t.idle.PushBack(s)
 }
 
@@ -68,91 +72,115 @@ func (t *sessions) touch(s *session, now time.Duration) {
 	t.idle.MoveToBack(s.place)
 }
 
-func (t *sessions) expire(now time.Duration) {
-	for {
-		front := t.idle.Front()
-		if front == nil {
-			return
+// expire forgets sessions that were idle for long.
+func (t *sessions) expire(now time.Duration) (more bool) {
+	for range expireBatch {
+		if !t.expireOne(now, sessionIdle) {
+			return false
 		}
-		s := front.Value.(*session) // add puts nothing else there
-		if now-s.touched < sessionIdle {
-			return
-		}
-		if s.pending > 0 { // its prober may come back for the receipts
-			t.touch(s, now)
-			continue
-		}
-		t.idle.Remove(front)
-		delete(t.byID, s.id)
-		t.table[s.number] = nil
-		t.free = append(t.free, s.number)
-		release(t.owners, s.owner)
 	}
+	return true
 }
 
-// release takes one from the counts of an address and its network.
-func release(counts map[group]int, addr netip.Addr) {
-	for _, g := range []group{address(addr), network(addr)} {
-		if counts[g]--; counts[g] <= 0 {
-			delete(counts, g)
+// expireOne forgets the session that was idle the longest, if that is so long, and
+// says whether it was. One with pending orders stays: its prober may come back for
+// the receipts.
+func (t *sessions) expireOne(now, age time.Duration) bool {
+	front := t.idle.Front()
+	if front == nil {
+		return false
+	}
+	s := front.Value.(*session) // add puts nothing else there
+	switch {
+	case now-s.touched < age:
+		return false
+	case s.pending > 0:
+		t.touch(s, now)
+	default:
+		t.remove(s)
+	}
+	return true
+}
+
+// makeRoom forgets the session that was idle the longest, unless it was heard of
+// lately, and says whether it did.
+func (t *sessions) makeRoom(now time.Duration) bool {
+	for before, tries := len(t.byID), 0; tries < expireBatch; tries++ {
+		if !t.expireOne(now, sessionQuiet) {
+			return false
+		}
+		if len(t.byID) < before {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *sessions) remove(s *session) {
+	t.idle.Remove(s.place)
+	delete(t.byID, s.id)
+	t.table[s.number] = nil
+	t.free = append(t.free, s.number)
+	for w := oneAddress; w <= oneFamily; w++ {
+		g := groupOf(s.owner, w)
+		if t.owners[g]--; t.owners[g] <= 0 {
+			delete(t.owners, g)
 		}
 	}
 }
 
 // query answers a session's query, and makes or moves the session.
-func (c *core) query(now time.Time, a arrival, q wire.Query) []byte {
-	c.stats.Queries++
-	fresh := c.minter.Mint(a.peer.Addr(), now)
-	if !c.minter.Verify(a.peer.Addr(), q.Token, now) {
-		return c.refuse(a, wire.Refusal{ID: q.ID, Kind: wire.KindQuery, Code: wire.CodeStaleToken, Token: fresh})
-	}
-	needed := wire.QueryReplySize(a.peer.Addr(), len(q.Orders))
-	if wire.IPBytes(a.peer.Addr(), needed) > a.size {
-		return c.unpaid(a, q.ID, wire.KindQuery, needed)
+func (c *core) query(v visit, q wire.Query) wire.Reply {
+	needed := wire.QueryReplySize(v.peer.Addr(), len(q.Orders))
+	if wire.IPBytes(v.peer.Addr(), needed) > v.size {
+		return unpaid(needed)
 	}
 	s := c.sessions.byID[q.Session]
 	if s == nil {
-		if refusal, ok := c.admitSession(a.peer.Addr()); !ok {
-			refusal.ID, refusal.Kind, refusal.Token = q.ID, wire.KindQuery, fresh
-			return c.refuse(a, refusal)
+		if refusal, ok := c.admitSession(c.since(v.at), v.peer.Addr()); !ok {
+			return refusal
 		}
-		s = &session{id: q.Session, owner: a.peer.Addr()}
+		s = &session{id: q.Session, owner: v.peer.Addr()}
 		c.sessions.add(s)
 	}
-	c.sessions.touch(s, c.since(now))
+	c.sessions.touch(s, c.since(v.at))
 	if s.queries.note(q.Seq) { // an older query that was overtaken doesn't move the flow back
-		if s.control.peer.Addr() != a.peer.Addr() {
+		if s.control.peer.Addr() != v.peer.Addr() {
 			s.epoch++
 		}
-		s.port, s.control = a.port, a.way
+		s.port, s.control = v.port, v.way
 	}
-	reply := wire.QueryReply{
-		ID: q.ID, Mapped: a.peer, Token: fresh, Boot: c.boot, Seq: q.Seq, Received: s.queries.received,
-	}
+	reply := wire.QueryReply{ID: q.ID, Mapped: v.peer, Seq: q.Seq, Received: s.queries.received}
 	for _, id := range q.Orders {
 		reply.Receipts = append(reply.Receipts, c.book.find(s.number, id).receipt(id))
 	}
-	datagram := reply.Encode()
-	s.earn(a.size - wire.IPBytes(a.peer.Addr(), len(datagram)))
-	return datagram
+	s.earn(v.size - wire.IPBytes(v.peer.Addr(), needed))
+	return reply
 }
 
 // admitSession says whether addr may have one more session.
-func (c *core) admitSession(addr netip.Addr) (wire.Refusal, bool) {
-	r := wire.Refusal{Limit: wire.LimitSessions}
-	switch {
-	case len(c.sessions.byID) >= c.limits.Sessions:
-		r.Code, r.Value = wire.CodeCapacity, limitValue(c.limits.Sessions)
-	case c.sessions.owners[address(addr)] >= sessionsPerAddress:
-		r.Code, r.Value = wire.CodeQuota, sessionsPerAddress
-	case c.sessions.owners[network(addr)] >= sessionsPerAddress*prefixShare:
-		r.Code, r.Value = wire.CodeQuota, sessionsPerAddress*prefixShare
-	case c.sessions.owners[network(addr)] >= fairShare(c.limits.Sessions-len(c.sessions.byID)):
-		r.Code, r.Value = wire.CodeCapacity, limitValue(fairShare(c.limits.Sessions-len(c.sessions.byID)))
-	default:
-		return wire.Refusal{}, true
+func (c *core) admitSession(now time.Duration, addr netip.Addr) (wire.Refusal, bool) {
+	no := func(code wire.Code, value int) (wire.Refusal, bool) {
+		return wire.Refusal{Code: code, Limit: wire.LimitSessions, Value: limitValue(value)}, false
 	}
-	return r, false
+	t, holds := &c.sessions, func(g group) int { return c.sessions.owners[g] }
+	switch {
+	case holds(address(addr)) >= sessionsPerAddress:
+		return no(wire.CodeQuota, sessionsPerAddress)
+	case holds(network(addr)) >= sessionsPerAddress*prefixShare:
+		return no(wire.CodeQuota, sessionsPerAddress*prefixShare)
+	}
+	full, share, ok := fits(addr, holds, len(t.byID), c.limits.Sessions)
+	if crowded := len(t.byID) >= c.limits.Sessions || !ok && full == oneFamily; crowded && t.makeRoom(now) {
+		_, share, ok = fits(addr, holds, len(t.byID), c.limits.Sessions)
+	}
+	switch {
+	case !ok:
+		return no(wire.CodeCapacity, share)
+	case len(t.byID) >= c.limits.Sessions:
+		return no(wire.CodeCapacity, c.limits.Sessions)
+	}
+	return wire.Refusal{}, true
 }
 
 // window counts distinct sequence numbers that may come late or again: what is

@@ -233,6 +233,7 @@ func TestForgetting(t *testing.T) {
 			t.Errorf("reply after nine minutes = %+v, want 4 received and the order sent", got)
 		}
 		after(sessionIdle)
+		c.token = g.token(0, home)
 		if r := g.refused(0, flow, c.order(time.Second, 1).Encode()); r.Code != wire.CodeUnknownSession || r.Token == (wire.Token{}) {
 			t.Errorf("an order of a forgotten session was refused with %+v", r)
 		}

@@ -52,15 +52,20 @@ func (s *slots) reserve(claims []claim) (full claim, ok bool) {
 		}
 		at := s.find(c.group)
 		if !s.add(c, at) || !s.fits(c, at) {
-			for _, taken := range claims[:i+1] {
-				if taken.limit != Unlimited {
-					s.give(taken)
-				}
-			}
+			s.release(claims[:i+1])
 			return c, false
 		}
 	}
 	return claim{}, true
+}
+
+// release gives back what reserve took.
+func (s *slots) release(claims []claim) {
+	for _, c := range claims {
+		if c.limit != Unlimited {
+			s.give(c)
+		}
+	}
 }
 
 // add counts a claim, and says whether there was room to count it.

@@ -14,6 +14,7 @@ type Stats struct {
 	Dropped   uint64 // besides these: the system dropped them, as a socket's buffer was full; Linux only
 	Foreign   uint64 // no STUN, empty, not a request, or from no single host
 	Malformed uint64 // STUN with broken natprobe attributes
+	Unknown   uint64 // natprobe messages with attributes that must be understood and aren't
 	Plain     uint64 // plain STUN Binding requests
 	Hellos    uint64
 	Checks    uint64
@@ -21,14 +22,16 @@ type Stats struct {
 	Orders    uint64
 
 	// What became of them.
-	Accepted     uint64                    // orders
-	Duplicates   uint64                    // orders that came again
-	Refused      map[wire.Code]uint64      // by STUN error code
-	RefusedLimit map[wire.LimitKind]uint64 // those that met a limit
-	RefusedKind  map[wire.Kind]uint64      // of natprobe messages, by their kind; KindNone: they had none that could be read
-	PlainRefused uint64                    // plain STUN requests answered with an error
-	PlainSilent  uint64                    // plain STUN requests above a limit
-	Silent       uint64                    // refusals that would have been larger than their request, and what a meter dropped
+	Accepted      uint64                    // orders
+	Duplicates    uint64                    // orders that came again
+	Refused       map[wire.Code]uint64      // by STUN error code
+	RefusedLimit  map[wire.LimitKind]uint64 // those that met a limit
+	RefusedKind   map[wire.Kind]uint64      // of natprobe messages, by their kind; KindNone: they had none that could be read
+	PlainAnswered uint64                    // plain STUN requests answered with success
+	PlainRefused  uint64                    // plain STUN requests answered with an error
+	PlainSilent   uint64                    // plain STUN requests that got no answer, for want of size or above a limit
+	PlainLimited  uint64                    // those of them above the rate of their network
+	Silent        uint64                    // refusals that would have been larger than their request, and what a meter dropped
 
 	// Departures.
 	Copies        uint64 // of bursts
@@ -48,6 +51,12 @@ type Stats struct {
 	Sessions   int
 	Pending    int // orders whose burst is due
 	Remembered int // orders whose burst has left, or that asked for none
+}
+
+// total adds up what came in, when all parts are there.
+func (s *Stats) total() {
+	s.Plain = s.PlainAnswered + s.PlainRefused + s.PlainSilent
+	s.Received = s.Foreign + s.Malformed + s.Unknown + s.Plain + s.Hellos + s.Checks + s.Queries + s.Orders
 }
 
 // snapshot returns the counters with what the core holds now.

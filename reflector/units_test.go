@@ -14,7 +14,7 @@ import (
 	"github.com/natprobe/natprobe/reflector/wire"
 )
 
-func groupOf(addr string) group { return address(netip.MustParseAddr(addr)) }
+func addressOf(addr string) group { return address(netip.MustParseAddr(addr)) }
 
 func TestGroups(t *testing.T) {
 	tests := []struct {
@@ -29,6 +29,8 @@ func TestGroups(t *testing.T) {
 		{"2001:db8:1:2::1", "2001:db8:1:3::1", false, true},
 		{"2001:db8:1:2::1", "2001:db8:2:2::1", false, false},
 		{"fe80::1%eth0", "fe80::1%eth1", true, true},
+		{"64:ff9b::c000:201", "192.0.2.1", true, true}, // a translator's
+		{"64:ff9b::c000:201", "64:ff9b::c000:301", false, false},
 		{"::", "0.0.0.0", false, false},
 	}
 	for _, tt := range tests {
@@ -81,7 +83,7 @@ func TestSlots(t *testing.T) {
 			var claims []claim
 			for range 1 + random.IntN(3) {
 				claims = append(claims, claim{
-					group: groupOf([]string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}[random.IntN(3)]),
+					group: addressOf([]string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}[random.IntN(3)]),
 					due:   now + time.Duration(random.Int64N(int64(20*time.Second))),
 					count: 1 + random.IntN(3), limit: limit,
 				})
@@ -113,7 +115,7 @@ func TestSlots(t *testing.T) {
 func TestSlotsGiveBack(t *testing.T) {
 	s := newSlots(DefaultOrders)
 	at := 10 * time.Second
-	free, full := groupOf("192.0.2.1"), groupOf("192.0.2.2")
+	free, full := addressOf("192.0.2.1"), addressOf("192.0.2.2")
 	if _, ok := s.reserve([]claim{{full, at, 5, 5}}); !ok {
 		t.Fatal("the first five were refused")
 	}
@@ -138,7 +140,7 @@ func TestSlotsGiveBack(t *testing.T) {
 
 func TestMeter(t *testing.T) {
 	m := newMeter(100)
-	a, b := groupOf("192.0.2.1"), groupOf("192.0.2.2")
+	a, b := addressOf("192.0.2.1"), addressOf("192.0.2.2")
 	count := func(g group, now time.Duration) (n int) {
 		for range 1000 {
 			if m.allow(g, now) {
@@ -322,7 +324,7 @@ func TestBookPaths(t *testing.T) {
 func TestCounts(t *testing.T) {
 	const total = 1 << 16
 	c := newCounts(total)
-	heavy := groupOf("192.0.2.1")
+	heavy := addressOf("192.0.2.1")
 	c.add(heavy, 1024)
 	random := rand.New(rand.NewPCG(1, 1))
 	for range total {
@@ -330,7 +332,7 @@ func TestCounts(t *testing.T) {
 	}
 	high := 0
 	for i := range 1000 {
-		if n := c.of(group{prefix: uint64(i), v4: true, wide: true}); n > 64 {
+		if n := c.of(group{prefix: uint64(i), v4: true, width: oneNetwork}); n > 64 {
 			high++
 		}
 	}

@@ -135,6 +135,14 @@ func token(m *stun.Message) (t Token, err error) {
 	return Token(b), nil
 }
 
+// optionalToken returns the token of a message that may come without.
+func optionalToken(m *stun.Message) (t Token, err error) {
+	if !m.Contains(attrToken) {
+		return t, nil
+	}
+	return token(m)
+}
+
 func boot(m *stun.Message) (id BootID, err error) {
 	b, err := get(m, attrBoot, len(id))
 	if err != nil {

@@ -35,10 +35,19 @@ type Binding struct {
 }
 
 // Hello asks for a token, the limits and the external address.
-type Hello struct{ ID ID }
+type Hello struct {
+	ID ID
+	// Token shows that the sender receives at its address, if it knows one that
+	// does: then what others forge in its name can't use up what it may send.
+	// Zero: none.
+	Token Token
+}
 
 // Check asks for the external address, to see that a flow works.
-type Check struct{ ID ID }
+type Check struct {
+	ID    ID
+	Token Token // as Hello's
+}
 
 // Order asks for a burst after a silence. Where it is accepted nothing comes
 // back before the burst. An order of no copies asks for its receipt only: it

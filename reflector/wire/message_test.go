@@ -29,9 +29,11 @@ var (
 // parser sees, so it is given where it is not zero.
 func sampleRequests() map[string]Request {
 	return map[string]Request{
-		"binding": Binding{ID: id4},
-		"hello":   Hello{ID: id4},
-		"check":   Check{ID: id4},
+		"binding":            Binding{ID: id4},
+		"hello":              Hello{ID: id4},
+		"check":              Check{ID: id4},
+		"hello with a token": Hello{ID: id4, Token: sampleToken},
+		"check with a token": Check{ID: id4, Token: sampleToken},
 		"order": Order{
 			ID: id4, Session: sampleSession, Tokens: []Token{sampleToken},
 			Delay: 30 * time.Second, Spread: 400 * time.Millisecond, Copies: 3, Size: orderMin,

@@ -95,8 +95,8 @@ func TestProtocolMessages(t *testing.T) {
 	}
 	requests, replies := sampleRequests(), sampleReplies()
 	messages := [][]byte{
-		encodeRequest(requests["hello"]), encodeReply(replies["hello"]),
-		encodeRequest(requests["check"]), encodeReply(replies["check"]),
+		encodeRequest(requests["hello with a token"]), encodeReply(replies["hello"]),
+		encodeRequest(requests["check with a token"]), encodeReply(replies["check"]),
 		encodeRequest(requests["order"]),
 		encodeRequest(requests["query for orders"]), encodeReply(replies["query with receipts"]),
 		encodeReply(replies["refusal of an order"]), encodeReply(replies["burst"]), encodeReply(replies["beacon"]),

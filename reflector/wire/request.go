@@ -23,14 +23,18 @@ const (
 func (r Binding) Encode() []byte { return begin(stun.ClassRequest, r.ID).Raw }
 
 // Encode returns the datagram, padded to pay for its answer.
-func (r Hello) Encode() []byte { return simple(r.ID, KindHello, helloSize) }
+func (r Hello) Encode() []byte { return simple(r.ID, KindHello, r.Token, helloSize) }
 
 // Encode returns the datagram, padded to pay for its answer.
-func (r Check) Encode() []byte { return simple(r.ID, KindCheck, checkSize) }
+func (r Check) Encode() []byte { return simple(r.ID, KindCheck, r.Token, checkSize) }
 
-func simple(id ID, k Kind, size int) []byte {
+// simple returns a request whose size is the same with a token and without.
+func simple(id ID, k Kind, t Token, size int) []byte {
 	m := begin(stun.ClassRequest, id)
 	addKind(m, k)
+	if t != (Token{}) {
+		m.Add(attrToken, t[:])
+	}
 	pad(m, size)
 	return m.Raw
 }
@@ -111,9 +115,13 @@ func ParseRequest(b []byte) (Request, error) {
 	case KindNone:
 		r = plain
 	case KindHello:
-		r = Hello{ID: m.TransactionID}
+		hello := Hello{ID: m.TransactionID}
+		hello.Token, err = optionalToken(m)
+		r = hello
 	case KindCheck:
-		r = Check{ID: m.TransactionID}
+		check := Check{ID: m.TransactionID}
+		check.Token, err = optionalToken(m)
+		r = check
 	case KindOrder:
 		r, err = parseOrder(m)
 	case KindQuery:

@@ -36,6 +36,8 @@ func TestRequestsPay(t *testing.T) {
 		replies []int
 	}{
 		{"hello", len(Hello{}.Encode()), []int{len(HelloReply{Mapped: from6, Limits: sampleLimits}.Encode()), largestRefusal(KindHello, true)}},
+		{"hello with a token", len(Hello{Token: sampleToken}.Encode()), []int{len(Hello{}.Encode())}},
+		{"check with a token", len(Check{Token: sampleToken}.Encode()), []int{len(Check{}.Encode())}},
 		{"check", len(Check{}.Encode()), []int{len(CheckReply{Mapped: from6}.Encode()), largestRefusal(KindCheck, false)}},
 		{"order", len(Order{Tokens: []Token{sampleToken}, Copies: 1}.Encode()), []int{largestRefusal(KindOrder, true)}},
 		{"order of no copies", len(Order{Tokens: []Token{sampleToken}}.Encode()), []int{largestRefusal(KindOrder, true)}},

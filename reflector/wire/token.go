@@ -104,12 +104,30 @@ func (m *Minter) key(period int64) []byte {
 
 // Prefix returns what a token is bound to: the whole IPv4 address (in its
 // IPv4-mapped form) or the IPv6 /64. A wider IPv4 prefix would let a neighbour
-// who can spoof inside it aim bursts.
+// who can spoof inside it aim bursts. So would the /64 of Teredo (RFC 4380), where
+// all who use one server share it: those addresses count whole.
 func Prefix(addr netip.Addr) [16]byte {
-	addr = addr.Unmap().WithZone("")
+	addr = Translated(addr)
 	b := addr.As16()
-	if !addr.Is4() {
+	if !addr.Is4() && !teredo.Contains(addr) {
 		clear(b[8:])
 	}
 	return b
+}
+
+var (
+	translators = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052
+	teredo      = netip.MustParsePrefix("2001::/32")
+)
+
+// Translated returns an address as limits and tokens take it: without its zone, and
+// the IPv4 one that an IPv4-mapped address stands for, or one of a translator with
+// the well-known prefix of RFC 6052.
+func Translated(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap().WithZone("")
+	if translators.Contains(addr) {
+		b := addr.As16()
+		return netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return addr
 }

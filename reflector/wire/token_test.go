@@ -40,6 +40,10 @@ func TestToken(t *testing.T) {
 		{"with a zone", v6, "2001:db8:1:2::1%eth0", 0, true},
 		{"in the /64 beside it", v6, "2001:db8:1:3::3", 0, false},
 		{"from the other family", v4, "::198.51.100.7", 0, false},
+		{"by a translator", v4, "64:ff9b::198.51.100.7", 0, true},
+		{"by a translator, another", v4, "64:ff9b::198.51.100.8", 0, false},
+		{"by Teredo", netip.MustParseAddr("2001:0:c000:201::1"), "2001:0:c000:201::1", 0, true},
+		{"by the same Teredo server", netip.MustParseAddr("2001:0:c000:201::1"), "2001:0:c000:201::2", 0, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
