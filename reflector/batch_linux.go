@@ -90,28 +90,46 @@ type batchConn struct {
 	packets [batchSize]packet
 	reading func(fd uintptr) bool
 
-	sending sync.Mutex // guards what follows
+	// Two may send at a time: bursts don't wait while a batch of answers leaves.
+	outboxes [2]outbox
+}
+
+// outbox is the memory of one who sends.
+type outbox struct {
+	conn    *batchConn
+	busy    sync.Mutex // guards what follows
 	out     messages
 	writing func(fd uintptr) bool
 }
 
 func newBatchConn(raw syscall.RawConn, ipv4 bool) *batchConn {
 	c := &batchConn{raw: raw, ipv4: ipv4, memory: make([]byte, batchSize*batchBuffer)}
+	c.in.link()
 	for i := range batchSize {
-		in, out := &c.in.headers[i].header, &c.out.headers[i].header
 		c.in.vectors[i].Base = &c.memory[i*batchBuffer]
 		c.in.vectors[i].SetLen(batchBuffer)
-		for m, h := range map[*messages]*unix.Msghdr{&c.in: in, &c.out: out} {
-			h.Iov = &m.vectors[i]
-			h.SetIovlen(1)
-			h.Name = (*byte)(unsafe.Pointer(&m.names[i])) //nolint:gosec // the system takes any kind of address here
-		}
-		in.Control = &c.in.control[i][0]
+		c.in.headers[i].header.Control = &c.in.control[i][0]
 	}
 	c.in.count = batchSize
 	// Made once: a function made for each call would be allocated.
-	c.reading, c.writing = c.tryReceive, c.trySend
+	c.reading = c.tryReceive
+	for i := range c.outboxes {
+		o := &c.outboxes[i]
+		o.conn = c
+		o.out.link()
+		o.writing = o.trySend
+	}
 	return c
+}
+
+// link makes the parts point to each other.
+func (m *messages) link() {
+	for i := range m.headers {
+		h := &m.headers[i].header
+		h.Iov = &m.vectors[i]
+		h.SetIovlen(1)
+		h.Name = (*byte)(unsafe.Pointer(&m.names[i])) //nolint:gosec // the system takes any kind of address here
+	}
 }
 
 // call makes the system call that is numbered trap. It never waits, so the
@@ -174,69 +192,73 @@ func (c *batchConn) receive() ([]packet, error) {
 
 // trySend sends what is left of a batch. It never waits: what finds the
 // socket's buffer full is lost, as it would be on a full line.
-func (c *batchConn) trySend(fd uintptr) bool {
+func (o *outbox) trySend(fd uintptr) bool {
 	for {
-		n := c.out.call(unix.SYS_SENDMMSG, fd, unix.MSG_DONTWAIT)
-		if c.out.errno != unix.EINTR {
-			c.out.first += n
+		n := o.out.call(unix.SYS_SENDMMSG, fd, unix.MSG_DONTWAIT)
+		if o.out.errno != unix.EINTR {
+			o.out.first += n
 			return true
 		}
 	}
 }
 
 func (c *batchConn) send(packets []packet) {
-	c.sending.Lock()
-	defer c.sending.Unlock()
+	o := &c.outboxes[0]
+	if !o.busy.TryLock() {
+		o = &c.outboxes[1]
+		o.busy.Lock()
+	}
+	defer o.busy.Unlock()
 	for len(packets) > 0 {
 		n := min(len(packets), batchSize)
-		c.sendSome(packets[:n])
+		o.sendSome(packets[:n])
 		packets = packets[n:]
 	}
 }
 
 // sendSome sends up to batchSize packets.
-func (c *batchConn) sendSome(packets []packet) {
+func (o *outbox) sendSome(packets []packet) {
 	for i := range packets {
-		c.fill(i, &packets[i])
+		o.fill(i, &packets[i])
 	}
-	c.out.first, c.out.count = 0, len(packets)
-	for c.out.first < c.out.count {
-		if err := c.raw.Write(c.writing); err != nil {
+	o.out.first, o.out.count = 0, len(packets)
+	for o.out.first < o.out.count {
+		if err := o.conn.raw.Write(o.writing); err != nil {
 			break // closed
 		}
-		switch c.out.errno {
+		switch o.out.errno {
 		case 0:
 			continue
 		case unix.EAGAIN:
-			c.fail(packets, len(packets))
+			o.fail(packets, len(packets))
 		default: // the first one's own error
-			c.fail(packets, c.out.first+1)
+			o.fail(packets, o.out.first+1)
 		}
 	}
-	c.fail(packets, len(packets))
+	o.fail(packets, len(packets))
 	for i := range packets {
-		c.out.vectors[i].Base = nil // the packets are their owner's again
+		o.out.vectors[i].Base = nil // the packets are their owner's again
 	}
 }
 
 // fail marks packets before end that have not left.
-func (c *batchConn) fail(packets []packet, end int) {
-	for ; c.out.first < end; c.out.first++ {
-		packets[c.out.first].failed = true
+func (o *outbox) fail(packets []packet, end int) {
+	for ; o.out.first < end; o.out.first++ {
+		packets[o.out.first].failed = true
 	}
 }
 
 // fill makes p the message in place i.
-func (c *batchConn) fill(i int, p *packet) {
+func (o *outbox) fill(i int, p *packet) {
 	p.failed = false
-	h := &c.out.headers[i].header
-	c.out.vectors[i].Base = unsafe.SliceData(p.data) //nolint:gosec // with its length, below; nil where it is empty
-	c.out.vectors[i].SetLen(len(p.data))
-	h.Namelen = c.name(&c.out.names[i], p.peer)
+	h := &o.out.headers[i].header
+	o.out.vectors[i].Base = unsafe.SliceData(p.data) //nolint:gosec // with its length, below; nil where it is empty
+	o.out.vectors[i].SetLen(len(p.data))
+	h.Namelen = o.conn.name(&o.out.names[i], p.peer)
 	h.Control = nil
 	h.SetControllen(0)
 	if p.local.IsValid() {
-		control := &c.out.control[i]
+		control := &o.out.control[i]
 		h.Control = &control[0]
 		h.SetControllen(controlFrom(control, p.local))
 	}

@@ -22,26 +22,24 @@ func (r *Reflector) departures(ctx context.Context, p *port) {
 	}
 	var d departing
 	for ctx.Err() == nil {
-		for r.departSome(p, &d) {
-			if ctx.Err() != nil {
-				return
-			}
+		switch wait := r.take(p, &d); {
+		case len(d.batch) > 0:
+			r.depart(p, &d)
+		case wait != 0:
+			p.alarm.wait(wait)
 		}
-		wait, ok := r.untilNext(p)
-		if !ok {
-			wait = -1
-		} else if wait <= 0 {
-			continue
-		}
-		p.alarm.wait(wait)
 	}
 }
 
-// departSome sends copies that are due, and their beacons, and says whether
-// there may be more.
-func (r *Reflector) departSome(p *port, d *departing) (more bool) {
+// tidyPeriod is how often what is old is forgotten where nothing else happens.
+const tidyPeriod = 10 * time.Second
+
+// take takes copies that are due. Where there are none it says how long to wait;
+// negative: for ever.
+func (r *Reflector) take(p *port, d *departing) (wait time.Duration) {
 	d.batch, d.packets, d.memory, d.beacons = d.batch[:0], d.packets[:0], d.memory[:0], d.beacons[:0]
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	now := time.Now()
 	for len(d.batch) < departBatch {
 		departure, ok := r.core.depart(now, p)
@@ -50,12 +48,22 @@ func (r *Reflector) departSome(p *port, d *departing) (more bool) {
 		}
 		d.batch = append(d.batch, departure)
 	}
-	r.mu.Unlock()
-	if len(d.batch) == 0 {
-		return false
+	switch {
+	case r.core.idle():
+		wait = -1
+	case !r.core.expire(now):
+		wait = tidyPeriod
 	}
+	at := r.core.since(now)
+	if due, ok := p.due.next(at); ok && (wait < 0 || due-at < wait) {
+		wait = max(due-at, 0)
+	}
+	return wait
+}
 
-	now = time.Now() // as late as can be: the prober takes the gap as measured
+// depart sends the copies that were taken, and their beacons.
+func (r *Reflector) depart(p *port, d *departing) {
+	now := time.Now() // as late as can be: the prober takes the gap as measured
 	for i := range d.batch {
 		copied := &d.batch[i]
 		copied.copy.Gap = now.Sub(r.start) - copied.arrived
@@ -74,7 +82,6 @@ func (r *Reflector) departSome(p *port, d *departing) (more bool) {
 	}
 	r.mu.Unlock()
 	d.sendBeacons()
-	return len(d.batch) == departBatch || p.hasDue(r)
 }
 
 // sendBeacons sends the beacons, those of a port together.
@@ -90,19 +97,4 @@ func (d *departing) sendBeacons() {
 		}
 		port.deliver(d.packets)
 	}
-}
-
-// hasDue says whether something is due at p.
-func (p *port) hasDue(r *Reflector) bool {
-	wait, ok := r.untilNext(p)
-	return ok && wait <= 0
-}
-
-// untilNext returns how long to wait for what is due next at p.
-func (r *Reflector) untilNext(p *port) (time.Duration, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := r.core.since(time.Now())
-	due, ok := p.due.next(now)
-	return due - now, ok
 }

@@ -37,7 +37,11 @@ func TestMetrics(t *testing.T) {
 		for i := range 500 { // above the rate of a network
 			g.plain(0, netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 1), with(t, false))
 		}
+		for range 300 { // above the rate of an address
+			g.conns[0].put(sender(7, 7, 1), wire.Hello{ID: wire.NewID()}.Encode())
+		}
 		after(2 * time.Second)
+		g.take(0)
 
 		collector := NewCollector(g.reflector)
 		problems, err := testutil.CollectAndLint(collector)
@@ -77,7 +81,7 @@ func TestMetrics(t *testing.T) {
 			"requests_total foreign dropped", "requests_total malformed refused", "requests_total plain answered", "requests_total plain refused",
 			"requests_total plain dropped", "requests_total order accepted", "requests_total order duplicate", "requests_total order refused",
 			"requests_total hello answered", "requests_total hello refused", "requests_total check answered", "requests_total query answered",
-			"requests_total unknown refused", "limit_refusals_total delay", "burst_copies_total sent", "beacons_total sent", "burst_lateness_seconds",
+			"requests_total unknown refused", "limit_refusals_total delay", "limit_refusals_total plain rate", "limit_refusals_total packet rate", "burst_copies_total sent", "beacons_total sent", "burst_lateness_seconds",
 			"received_bytes_total", "sent_bytes_total", "orders_remembered", "sessions", "orders_limit", "sessions_limit",
 		} {
 			if isZero, there := zero[namespace+"_"+name]; !there || isZero {

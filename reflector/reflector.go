@@ -231,8 +231,9 @@ func (r *Reflector) serveProven(v visit, request wire.Request) wire.Reply {
 	defer r.mu.Unlock()
 	at, due := r.core.since(v.at), v.port.due
 	before, had := due.next(at)
+	idle := r.core.idle()
 	answer := r.core.handle(v, request)
-	if after, has := due.next(at); has && (!had || after < before) {
+	if after, has := due.next(at); idle || has && (!had || after < before) {
 		v.port.alarm.wake()
 	}
 	return answer

@@ -254,6 +254,24 @@ func TestForgetting(t *testing.T) {
 	})
 }
 
+// TestForgettingAlone: what is old is forgotten though nothing else comes.
+func TestForgettingAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, Config{}, serverA)
+		c := g.client(0, home)
+		c.place(flow, c.order(time.Second, 1))
+		after(time.Second + receiptLifetime + 2*tidyPeriod)
+		core := g.reflector.core
+		if synctest.Wait(); core.book.pending+core.book.done != 0 || len(core.sessions.byID) != 1 {
+			t.Errorf("after a minute it remembers %d orders and %d sessions, want the session alone", core.book.pending+core.book.done, len(core.sessions.byID))
+		}
+		after(sessionIdle)
+		if synctest.Wait(); !core.idle() {
+			t.Errorf("after five more it remembers %d sessions, %d slots", len(core.sessions.byID), len(core.slots.counts))
+		}
+	})
+}
+
 // TestTokens: who must show what, and what a refusal brings.
 func TestTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
