@@ -27,7 +27,7 @@ type slots struct {
 // slotCells is how many cells a slot has: so many that of the groups that could
 // fill theirs at the same time, with that many orders in memory, a small share
 // does.
-func slotCells(orders int) int { return min(max(orders/512, 1<<9), 1<<13) }
+func slotCells(orders int) int { return min(max(orders/128, 1<<9), 1<<11) }
 
 func newSlots(orders int) *slots {
 	return &slots{sketch: newSketch(slotCells(orders)), counts: make(map[int64][]uint16)}

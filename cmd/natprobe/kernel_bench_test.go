@@ -124,7 +124,13 @@ func intervalText(k *int) string {
 // (proc_pid_stat(5)).
 func cpuSeconds(t *testing.T, children bool) float64 {
 	t.Helper()
-	stat, err := os.ReadFile("/proc/self/stat")
+	return cpuSecondsOf(t, "self", children)
+}
+
+// cpuSecondsOf is cpuSeconds of another process.
+func cpuSecondsOf(t *testing.T, process string, children bool) float64 {
+	t.Helper()
+	stat, err := os.ReadFile("/proc/" + process + "/stat")
 	if err != nil {
 		t.Fatal(err)
 	}

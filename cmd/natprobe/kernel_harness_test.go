@@ -154,9 +154,20 @@ func serve(conn net.PacketConn) (stop func() error, err error) {
 // these end when it does.
 func (n *kernelNet) measure(cfg probe.Config, faults func(context.Context)) *results.Record {
 	n.t.Helper()
+	record, err := n.measureWith(cfg, nil, faults)
+	if err != nil {
+		n.t.Fatalf("Measure: %v", err)
+	}
+	return record
+}
+
+// measureWith is measure with a memory of used ports, and with the error of who
+// can't measure.
+func (n *kernelNet) measureWith(cfg probe.Config, ports probe.PortStore, faults func(context.Context)) (*results.Record, error) {
+	n.t.Helper()
 	cfg.Reflector = n.reflectorAddr()
 	cfg.Local = n.ClientAddr()
-	p := probe.Prober{Config: cfg, Listen: n.ClientListen}
+	p := probe.Prober{Config: cfg, Listen: n.ClientListen, Ports: ports}
 	ctx, cancel := context.WithCancel(n.t.Context())
 	defer cancel()
 	var beside sync.WaitGroup
@@ -166,10 +177,7 @@ func (n *kernelNet) measure(cfg probe.Config, faults func(context.Context)) *res
 	record, err := p.Measure(ctx)
 	cancel()
 	beside.Wait()
-	if err != nil {
-		n.t.Fatalf("Measure: %v", err)
-	}
-	return record
+	return record, err
 }
 
 // pause waits, and reports whether the measurement still runs then.

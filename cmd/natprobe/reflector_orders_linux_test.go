@@ -113,7 +113,7 @@ func benchOrders(b *testing.B, dir string, orders int) string {
 }
 
 // resident returns the most memory that a process has had, in MiB.
-func resident(b *testing.B, pid int) float64 {
+func resident(b testing.TB, pid int) float64 {
 	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
