@@ -5,6 +5,7 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -212,14 +213,14 @@ func pionDiscovery(t *testing.T) string {
 func TestKernelCoturnLifetime(t *testing.T) {
 	t.Parallel()
 	program := coturnTool(t, "turnutils_natdiscovery")
-	for _, wait := range []time.Duration{2 * time.Second, 6 * time.Second} {
-		t.Run(wait.String(), func(t *testing.T) {
+	const s = time.Second
+	for _, test := range []struct{ life, wait time.Duration }{{4 * s, 2 * s}, {4 * s, 6 * s}, {8 * s, 6 * s}, {8 * s, 10 * s}} {
+		t.Run(fmt.Sprintf("%v of %v", test.wait, test.life), func(t *testing.T) {
 			t.Parallel()
-			const life = 4 * time.Second
-			n := startDiscoveryNet(t, natlab.Spec{NATs: []natlab.NATSpec{{Solitary: life, Stream: life}}})
-			got := n.output(program, "-t", "-T", strconv.Itoa(int(wait.Seconds())), "-p", strconv.Itoa(labPort), n.ServerAddr().String())
-			if answers := strings.Count(got, "RFC 5780 response"); (answers == 2) != (wait < life) || answers == 0 {
-				t.Errorf("%d answers after %v of a mapping that lives %v:\n%s", answers, wait, life, got)
+			n := startDiscoveryNet(t, natlab.Spec{NATs: []natlab.NATSpec{{Solitary: test.life, Stream: test.life}}})
+			got := n.output(program, "-t", "-T", strconv.Itoa(int(test.wait.Seconds())), "-p", strconv.Itoa(labPort), n.ServerAddr().String())
+			if answers := strings.Count(got, "RFC 5780 response"); (answers == 2) != (test.wait < test.life) || answers == 0 {
+				t.Errorf("%d answers after %v of a mapping that lives %v:\n%s", answers, test.wait, test.life, got)
 			}
 		})
 	}
