@@ -17,7 +17,7 @@ packages=(
 	"gcc:the race detector"
 	"libc6-dev:the race detector"
 	"iproute2:looking into the labs' networks"
-	"nftables:looking at the labs' NAT rules"
+	"nftables:a server's 1:1 NAT in labs, and looking at the labs' own rules"
 	"conntrack:looking at the labs' mappings"
 )
 peers=(

@@ -34,9 +34,10 @@ options, for several boxes in a row joined by +, the client's first:
   nat:30s/120s,loss=5
   nat:6s/12s,strict+nat:4s/9s,ports=random,family=ipv6
 The options of a box are ports=random, strict, server-side (a firewall in front of
-the server), block=N and pool=N (external ports and addresses), dns=TIME,
-endpoint-independent, outbound-only, sweep=TIME and table=N; those of the lab
-loss=PERCENT, family=ipv4 or ipv6, port=N and emulated.`,
+the server), filtering=address-dependent or endpoint-independent, block=N and
+pool=N (external ports and addresses), dns=TIME, endpoint-independent,
+outbound-only, sweep=TIME and table=N; those of the lab loss=PERCENT, family=ipv4
+or ipv6, port=N and emulated.`,
 		Example: `  natprobe lab list
   natprobe lab show cgn
   natprobe measure --lab cgn

@@ -71,6 +71,7 @@ type boxDescription struct {
 	RandomPorts         bool    `json:"random_ports,omitempty"`
 	Strict              bool    `json:"strict,omitempty"`
 	ServerSide          bool    `json:"server_side,omitempty"`
+	Filtering           string  `json:"filtering,omitempty"` // absent: address-and-port-dependent, unless endpoint_independent is set
 	Ports               int     `json:"ports,omitempty"`
 	Addresses           int     `json:"addresses,omitempty"`
 	EndpointIndependent bool    `json:"endpoint_independent,omitempty"`
@@ -94,7 +95,7 @@ func describeLab(spec natlab.Spec) labDescription {
 		box := boxDescription{
 			Kind: "nat", SolitaryS: nat.Solitary.Seconds(), StreamS: nat.Stream.Seconds(),
 			DNSS: nat.DNS.Seconds(), SweepS: nat.Sweep.Seconds(), RandomPorts: nat.RandomPorts, Strict: nat.Strict, ServerSide: nat.ServerSide,
-			Ports: nat.Ports, Addresses: nat.Addresses, EndpointIndependent: nat.EndpointIndependent,
+			Filtering: string(nat.Filtering), Ports: nat.Ports, Addresses: nat.Addresses, EndpointIndependent: nat.EndpointIndependent,
 			OutboundOnly: nat.OutboundOnly, Table: nat.Table,
 		}
 		if nat.None {

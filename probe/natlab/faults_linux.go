@@ -15,7 +15,14 @@ const linkDeadline = 5 * time.Second
 
 func (l *kernelLab) flush(box int) error {
 	return l.with(box+1, func(ns *namespace) error {
-		err := ns.do(func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) })
+		err := ns.do(func() error {
+			if l.spec.NATs[box].Filtering == AddressDependent {
+				if err := forgetPermissions(l.spec.Family); err != nil {
+					return err
+				}
+			}
+			return netlink.ConntrackTableFlush(netlink.ConntrackTable)
+		})
 		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) {
 			return unavailable("this kernel can't flush conntrack (%w); try `sudo modprobe nf_conntrack_netlink`", err)
 		}

@@ -176,11 +176,20 @@ func read(conn net.PacketConn) (net.Addr, error) {
 }
 
 // reaches sends a packet from the server to the flow's mapping and reports
-// whether the client gets it. That it doesn't is only believed once a packet
-// sent later has come over the control flow.
+// whether the client gets it.
 func (f *flow) reaches() bool {
 	f.n.t.Helper()
-	f.n.reply(f.external)
+	return f.hears(f.n.server)
+}
+
+// hears is reaches for any of the server's sockets. That the client doesn't get
+// the packet is only believed once one sent later has come over the control
+// flow.
+func (f *flow) hears(from net.PacketConn) bool {
+	f.n.t.Helper()
+	if _, err := from.WriteTo([]byte("in"), f.external); err != nil {
+		f.n.t.Fatalf("server: %v", err)
+	}
 	f.n.control.roundTrip()
 	if err := f.conn.SetReadDeadline(time.Now().Add(silence)); err != nil {
 		f.n.t.Fatal(err)

@@ -119,7 +119,7 @@ func (l *Lab) StartClient(cmd *exec.Cmd) error { return l.net.startClient(cmd) }
 func (l *Lab) StartServer(cmd *exec.Cmd) error { return l.net.startServer(cmd) }
 
 // FlushConntrack makes box i (0: the innermost) forget all its mappings at
-// once, as a reboot does.
+// once, and whom it lets in, as a reboot does.
 func (l *Lab) FlushConntrack(i int) error {
 	if err := l.checkBox(i); err != nil {
 		return err
@@ -128,8 +128,9 @@ func (l *Lab) FlushConntrack(i int) error {
 }
 
 // SetTimers changes the timers of box i, in whole seconds; 0 means the
-// kernel's default. They take effect on a mapping with its next packet. The
-// timers of emulated boxes stay as they are.
+// kernel's default. They take effect on a mapping with its next packet. What
+// AddressDependent filtering lets in, and for how long, stays as it is, and so
+// do the timers of emulated boxes.
 func (l *Lab) SetTimers(i int, solitary, stream time.Duration) error {
 	nat := NATSpec{Solitary: solitary, Stream: stream}.withDefaults()
 	if err := errors.Join(nat.validateTimers(), l.checkBox(i)); err != nil {

@@ -70,6 +70,15 @@ type NATSpec struct {
 	// mapping gets any of them, whatever the client's others have ("arbitrary"
 	// in RFC 4787 section 4.1).
 	Addresses int
+	// Filtering says what comes in besides the packets of flows; the zero value
+	// means nothing. Otherwise UDP that belongs to no flow is handed to the
+	// client too, with its port kept. Where filtering is AddressDependent that
+	// goes on for the stream timer from the last packet to that address, so this
+	// timer holds in all regimes, unless the other one is longer. Where it is
+	// EndpointIndependent it never ends, and nothing expires; it doesn't even
+	// take a mapping, as behind a router with an "exposed host". Spec.Truth knows
+	// of both. Only the kernel's boxes have it.
+	Filtering Filtering
 	// DNS is how long mappings of flows to port 53 live, whatever they saw, in
 	// whole seconds; 0 means as long as all others. RFC 4787 REQ-5 allows
 	// less than its two minutes for well-known ports.
@@ -78,7 +87,8 @@ type NATSpec struct {
 	// What the kernel's boxes can't do, and only emulated ones have:
 
 	// EndpointIndependent uses one mapping for all flows of a client's socket,
-	// and lets everybody in through it (RFC 4787 sections 4.1 and 5).
+	// and lets everybody in through it (RFC 4787 sections 4.1 and 5), as long as
+	// it lives.
 	EndpointIndependent bool
 	// OutboundOnly lets only outbound packets refresh a mapping, which
 	// RFC 4787 REQ-6 allows.
@@ -140,7 +150,7 @@ func (n NATSpec) validate() error {
 	case n.EndpointIndependent && n.DNS > 0:
 		return errors.New("an endpoint-independent mapping has one timer for all remote ports, DNS's included")
 	}
-	return nil
+	return n.validateFiltering()
 }
 
 func (n NATSpec) validateTimers() error {
@@ -159,10 +169,13 @@ func (n NATSpec) validateTimers() error {
 	return nil
 }
 
-// validateKernel reports what the kernel's boxes can't do.
-func (n NATSpec) validateKernel() error {
-	if what := n.emulatedOnly(); what != "" {
+// validateMadeOf reports what the kernel's boxes can't do, or emulated ones.
+func (n NATSpec) validateMadeOf(emulated bool) error {
+	if what := n.emulatedOnly(); what != "" && !emulated {
 		return fmt.Errorf("%s: the kernel's boxes can't do that, only emulated ones", what)
+	}
+	if n.Filtering != "" && emulated {
+		return fmt.Errorf("filtering %s: emulated boxes can't do that, only the kernel's", n.Filtering)
 	}
 	return nil
 }

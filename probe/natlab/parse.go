@@ -52,6 +52,8 @@ func indexAny(text, chars string) int {
 //	                        client's, where it is free; that is the default)
 //	strict                  drops what is sent to its own outer address
 //	server-side             a firewall in front of the server; stands last
+//	filtering=WORD          address-dependent or endpoint-independent: lets in
+//	                        more than the packets of flows
 //	block=N                 has N external ports for the client
 //	pool=N                  has N external addresses
 //	dns=TIME                the timer of flows to port 53
@@ -196,6 +198,11 @@ func boxOption(n *NATSpec, name string) func(string) error {
 		return flagOption(&n.Strict)
 	case "server-side":
 		return flagOption(&n.ServerSide)
+	case "filtering":
+		return func(v string) error {
+			n.Filtering = Filtering(v)
+			return choice(v, string(AddressDependent), string(EndpointIndependent))
+		}
 	case "block":
 		return count(&n.Ports, maxPorts)
 	case "pool":

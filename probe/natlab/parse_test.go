@@ -32,6 +32,17 @@ func TestParseSpec(t *testing.T) {
 			", behind a NAT with timers of 4 s and 9 s, 3 s for port 53, 64 external ports, 4 external addresses;",
 		},
 		{"firewall:6s/12s,family=ipv6", Spec{NATs: []NATSpec{{Solitary: 6 * s, Stream: 12 * s, None: true}}, Family: IPv6, Name: "firewall:6s/12s,family=ipv6"}, "a firewall"},
+		{
+			"firewall:6s/12s,filtering=endpoint-independent+nat:4s/9s,filtering=address-dependent,strict",
+			Spec{
+				NATs: []NATSpec{
+					{Solitary: 6 * s, Stream: 12 * s, None: true, Filtering: EndpointIndependent},
+					{Solitary: 4 * s, Stream: 9 * s, Strict: true, Filtering: AddressDependent},
+				},
+				Name: "firewall:6s/12s,filtering=endpoint-independent+nat:4s/9s,strict,filtering=address-dependent",
+			},
+			"a firewall with timers of 6 s and 12 s, endpoint-independent filtering, behind a NAT with timers of 4 s and 9 s, a closed outer side, address-dependent filtering",
+		},
 		{"open", Spec{Name: "open"}, "no NAT and no firewall"},
 		{"open,loss=100,emulated", Spec{Loss: 1, Emulated: true, Name: "open,loss=100,emulated"}, "100 %"},
 		{"nat,emulated", Spec{NATs: []NATSpec{{Solitary: 30 * s, Stream: 120 * s}}, Emulated: true, Name: "nat:30s/120s,emulated"}, ""},
@@ -82,6 +93,8 @@ func TestParseSpecErrors(t *testing.T) {
 		{"nat,", `there is no option ""`},
 		{"nat,ports=some", `option "ports=some": must be random or preserve`},
 		{"nat,ports", `option "ports": must be random or preserve`},
+		{"nat,filtering", `option "filtering": must be address-dependent or endpoint-independent`},
+		{"nat,filtering=none", `option "filtering=none": must be`},
 		{"nat,family=ipv5", `option "family=ipv5": must be ipv4 or ipv6`},
 		{"nat,family", `option "family"`},
 		{"nat,block=0", `option "block=0": must be a number from 1 to 16384`},
@@ -148,6 +161,7 @@ func FuzzParseSpec(f *testing.F) {
 	}
 	for _, text := range []string{
 		"nat:30s/120s,loss=5", "nat:1m,strict,ports=random+firewall,family=ipv6", "open,loss=0.000001%",
+		"nat,filtering=address-dependent+firewall,filtering=endpoint-independent",
 		"nat,endpoint-independent,outbound-only,sweep=4s,table=9,block=3,pool=2", "nat,dns=3s,port=53,emulated", "nat:/,=,+",
 	} {
 		f.Add(text)

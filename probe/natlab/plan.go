@@ -70,6 +70,15 @@ func plan(family Family, boxes, uplink int) []segment {
 	return segments
 }
 
+// clientSegment returns the segment on whose inner side the client seems to be
+// for box k of a chain: its own, unless others translate on the way.
+func clientSegment(nats []NATSpec, k int) int {
+	if visible := visibleFrom(nats, k); len(visible) > 0 {
+		return visible[len(visible)-1]
+	}
+	return k
+}
+
 // visibleFrom lists the inner segments whose addresses appear untranslated on
 // segment k of a chain, nearest first: the node on its outer side needs a way
 // back to them.

@@ -40,16 +40,26 @@ func tableFamily(f Family) nftables.TableFamily {
 	return nftables.TableFamilyIPv4
 }
 
+// natFamily is tableFamily for what translates.
+func natFamily(f Family) uint32 {
+	if f == IPv6 {
+		return unix.NFPROTO_IPV6
+	}
+	return unix.NFPROTO_IPV4
+}
+
 // applyRules sends one atomic change of the rules of the calling thread's
 // namespace.
-func applyRules(build func(*nftables.Conn)) error {
+func applyRules(build func(*nftables.Conn) error) error {
 	conn, err := nftables.New(nftables.WithSockOptions(func(c *mdlayher.Conn) error {
 		return c.SetDeadline(time.Now().Add(ruleDeadline))
 	}))
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	build(conn)
+	if err := build(conn); err != nil {
+		return fmt.Errorf("write nftables rules: %w", err)
+	}
 	err = conn.Flush()
 	switch {
 	case err == nil:
@@ -65,27 +75,36 @@ func applyRules(build func(*nftables.Conn)) error {
 }
 
 // boxRules makes the namespace of the calling thread a NAT or a firewall. Its
-// interfaces are wanLink and lanLink; outside are its addresses there.
-func boxRules(family Family, spec NATSpec, outside []netip.Addr) error {
-	return applyRules(func(conn *nftables.Conn) {
+// interfaces are wanLink and lanLink; outside are its addresses there, and client
+// is from where the client's packets come to it.
+func boxRules(family Family, spec NATSpec, outside []netip.Addr, client netip.Addr) error {
+	return applyRules(func(conn *nftables.Conn) error {
 		table := conn.AddTable(&nftables.Table{Name: boxTable, Family: tableFamily(family)})
 		accept := nftables.ChainPolicyAccept
 		chain := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, prio *nftables.ChainPriority) func(...expr.Any) {
 			c := conn.AddChain(&nftables.Chain{Name: name, Table: table, Type: kind, Hooknum: hook, Priority: prio, Policy: &accept})
 			return func(exprs ...expr.Any) { conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: exprs}) }
 		}
-		if spec.None {
+		if spec.None || spec.Filtering == AddressDependent {
 			rule := chain("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter)
-			rule(concat(knownFlow(), verdict(expr.VerdictAccept))...)
-			rule(concat(from(lanLink), verdict(expr.VerdictAccept))...)
-			rule(verdict(expr.VerdictDrop)...)
-		} else {
-			rule := chain("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
-			translate(rule, spec, outside)
+			if err := filter(conn, table, rule, family, spec); err != nil {
+				return err
+			}
 		}
-		if spec.Strict {
+		if !spec.None {
+			rule := chain("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
+			translate(rule, family, spec, outside)
+		}
+		if !spec.None && spec.Filtering != "" {
+			// Packets of flows that there are don't pass here.
+			rule := chain("unasked", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest)
+			for _, addr := range outside {
+				rule(concat(unasked(family, spec.Filtering), handIn(family, addr, client))...)
+			}
+		}
+		if dropped := toItself(spec); dropped != nil {
 			rule := chain("input", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter)
-			rule(concat(from(wanLink), verdict(expr.VerdictDrop))...)
+			rule(concat(dropped, verdict(expr.VerdictDrop))...)
 		}
 		if spec.DNS > 0 {
 			addTimeout(conn, table, spec.DNS)
@@ -93,23 +112,20 @@ func boxRules(family Family, spec NATSpec, outside []netip.Addr) error {
 			rule := chain("prerouting", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityMangle)
 			rule(concat(udpTo(dnsPort), []expr.Any{&expr.Objref{Type: int(nftables.ObjTypeCtTimeout), Name: dnsTimeout}})...)
 		}
+		return nil
 	})
 }
 
 // translate adds the rules for what leaves. Where there are several addresses
 // each new flow draws one.
-func translate(rule func(...expr.Any), spec NATSpec, outside []netip.Addr) {
+func translate(rule func(...expr.Any), family Family, spec NATSpec, outside []netip.Addr) {
 	if len(outside) == 1 && spec.Ports == 0 {
 		// As routers do it.
 		rule(concat(to(wanLink), []expr.Any{&expr.Masq{FullyRandom: spec.RandomPorts}})...)
 		return
 	}
 	for i, addr := range outside {
-		family := uint32(unix.NFPROTO_IPV4)
-		if addr.Is6() {
-			family = unix.NFPROTO_IPV6
-		}
-		nat := &expr.NAT{Type: expr.NATTypeSourceNAT, Family: family, RegAddrMin: register, FullyRandom: spec.RandomPorts}
+		nat := &expr.NAT{Type: expr.NATTypeSourceNAT, Family: natFamily(family), RegAddrMin: register, FullyRandom: spec.RandomPorts}
 		match := to(wanLink)
 		if rest := len(outside) - i; rest > 1 {
 			match = concat(match, share(1/float64(rest)))
@@ -149,7 +165,7 @@ var timeoutDefaults sync.Mutex
 // Dropping on arrival is what a line does; a drop on departure would tell the
 // sending program by an error.
 func lossRules(family Family, links []string, loss float64) error {
-	return applyRules(func(conn *nftables.Conn) {
+	return applyRules(func(conn *nftables.Conn) error {
 		table := conn.AddTable(&nftables.Table{Name: pathTable, Family: tableFamily(family)})
 		conn.FlushTable(table)
 		chain := conn.AddChain(&nftables.Chain{
@@ -163,6 +179,7 @@ func lossRules(family Family, links []string, loss float64) error {
 			conn.AddRule(&nftables.Rule{Table: table, Chain: chain,
 				Exprs: concat(from(link), share(loss), verdict(expr.VerdictDrop))})
 		}
+		return nil
 	})
 }
 
@@ -186,14 +203,19 @@ func linkIs(key expr.MetaKey, link string) []expr.Any {
 	}
 }
 
-// udpTo matches UDP to a port.
-func udpTo(port uint16) []expr.Any {
+func udp() []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{unix.IPPROTO_UDP}},
-		&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: binaryutil.BigEndian.PutUint16(port)},
 	}
+}
+
+// udpTo matches UDP to a port.
+func udpTo(port uint16) []expr.Any {
+	return concat(udp(), []expr.Any{
+		loadPort(destination, register),
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: binaryutil.BigEndian.PutUint16(port)},
+	})
 }
 
 // knownFlow matches what belongs to a flow that conntrack has, or reports an

@@ -59,21 +59,26 @@ type Timers struct {
 // Truth returns the lifetimes that a measurement of the whole path must find.
 // With several boxes in a row it is the shortest of them for each regime. On
 // Linux all regimes but stream share one timer: a mapping becomes a stream
-// only with a packet that comes more than 2 s after the first. What is true
-// elsewhere is Spec{NATs: s.Elsewhere}.Truth().
+// only with a packet that comes more than 2 s after the first. Boxes that let in
+// what belongs to no flow (NATSpec.Filtering) have other lifetimes or none, for a
+// packet that comes after a mapping expired makes a new one, in its place. What is
+// true elsewhere is Spec{NATs: s.Elsewhere}.Truth().
 func (s Spec) Truth() Timers {
 	var t Timers
-	for i, nat := range s.NATs {
-		solitary, stream := nat.withDefaults().timers(s.Port)
-		if i == 0 || solitary < t.Solitary {
-			t.Solitary = solitary
-		}
-		if i == 0 || stream < t.Stream {
-			t.Stream = stream
-		}
+	for _, nat := range s.NATs {
+		solitary, stream := nat.withDefaults().lifetimes(s.Port)
+		t.Solitary, t.Stream = shorter(t.Solitary, solitary), shorter(t.Stream, stream)
 	}
 	t.Oneway, t.Exchange = t.Solitary, t.Solitary
 	return t
+}
+
+// shorter returns the shorter one of two lifetimes, of which 0 never ends.
+func shorter(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // Latest returns by when a mapping is gone at the latest. It differs from Truth
@@ -109,6 +114,9 @@ func (s Spec) Validate() error {
 	if err := errors.Join(validateServerSide(s.NATs), validateServerSide(s.Elsewhere)); err != nil {
 		return err
 	}
+	if err := errors.Join(validateFilters(s.NATs), validateFilters(s.Elsewhere)); err != nil {
+		return err
+	}
 	if err := s.validateChain("NAT", s.NATs); err != nil {
 		return err
 	}
@@ -121,8 +129,8 @@ func (s Spec) validateChain(name string, nats []NATSpec) error {
 	}
 	for i, nat := range nats {
 		err := nat.withDefaults().validate()
-		if err == nil && !s.Emulated {
-			err = nat.validateKernel()
+		if err == nil {
+			err = nat.validateMadeOf(s.Emulated)
 		}
 		if err != nil {
 			return fmt.Errorf("%s %d: %w", name, i, err)

@@ -134,7 +134,7 @@ func TestReadme(t *testing.T) {
 		t.Error("the README shows no lab given as a flag")
 	}
 	for _, option := range []string{
-		"ports", "strict", "block", "pool", "dns", "endpoint-independent", "outbound-only", "sweep", "table",
+		"ports", "strict", "filtering", "block", "pool", "dns", "endpoint-independent", "outbound-only", "sweep", "table",
 		"loss", "family", "port", "emulated",
 	} {
 		_, ofLab := labOption(new(Spec), option)

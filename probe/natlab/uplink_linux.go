@@ -137,7 +137,8 @@ func (u *uplink) guardNode(_ context.Context, i int) error {
 		return nil
 	}
 	nat := u.nats[i-1]
-	if err := boxRules(u.family, nat, u.segments[i].pool(nat.Addresses)); err != nil {
+	client := u.segments[clientSegment(u.nats, i-1)].inner
+	if err := boxRules(u.family, nat, u.segments[i].pool(nat.Addresses), client); err != nil {
 		return err
 	}
 	return writeTimers(nat)
