@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -144,93 +143,6 @@ func TestKernelAddressGone(t *testing.T) {
 	addServerAddr(t, n, alternate)
 	if !answers(alternate, stunPatience) {
 		t.Error("the address that came back doesn't answer")
-	}
-}
-
-// floodRate is in packets a second: fifty times what the prober sends, and little
-// enough for the tests beside it.
-const floodRate = 5000
-
-// TestKernelForgedFlood has a prober measure its NAT while the reflector is
-// flooded from forged sources all over the Internet: its brackets are right, and
-// as narrow as ever.
-func TestKernelForgedFlood(t *testing.T) {
-	t.Parallel()
-	spec := natlab.Spec{NATs: []natlab.NATSpec{box(4, 8)}}
-	n := startKernelNet(t, spec)
-	n.stopReflector()
-	r, err := reflector.New(reflector.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := n.ServerListen(t.Context(), "udp", n.reflectorAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- r.Serve(ctx, conn) }()
-	t.Cleanup(func() {
-		stop()
-		if err := errors.Join(<-served, conn.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	sent := 0
-	record := n.measure(probe.Config{Max: 16 * time.Second}, func(ctx context.Context) { sent = flood(ctx, t, n) })
-	stats := r.Stats()
-	t.Logf("%d forged packets, %d datagrams came in; %s", sent, stats.Received, summary(record, truthsOf(spec), 0))
-	if arrived := int(stats.Received) - record.Effort.PacketsSent; arrived < floodRate || arrived < sent/2 {
-		t.Errorf("%d of %d forged packets arrived: that is no flood", arrived, sent)
-	}
-	if stats.BytesOut > stats.BytesIn {
-		t.Errorf("%d bytes brought %d", stats.BytesIn, stats.BytesOut)
-	}
-	if err := truthsOf(spec).wrong(record); err != nil {
-		t.Errorf("%v\n%s", err, story(record))
-	}
-	if err := wide(record); err != nil && !stoodStill(record) {
-		t.Errorf("%v\n%s", err, story(record))
-	}
-}
-
-// flood sends to a lab's reflector, from forged sources, until ctx is done.
-func flood(ctx context.Context, t *testing.T, n *kernelNet) (sent int) {
-	forge := newForger(t, n)
-	defer forge.close()
-	random := rand.New(rand.NewPCG(1, 1))
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return sent
-		case <-tick.C:
-		}
-		for range floodRate / 100 {
-			var addr [4]byte
-			binary.BigEndian.PutUint32(addr[:], 0x0b000000+random.Uint32N(0x60000000))
-			forge.send(netip.AddrPortFrom(netip.AddrFrom4(addr), uint16(1024+random.IntN(60000))), unproven(random))
-			sent++
-		}
-	}
-}
-
-// unproven returns a message as anyone can send it.
-func unproven(random *rand.Rand) []byte {
-	switch random.IntN(4) {
-	case 0:
-		return wire.Binding{ID: wire.NewID()}.Encode()
-	case 1:
-		return wire.Hello{ID: wire.NewID()}.Encode()
-	case 2:
-		return wire.Order{ID: wire.NewID(), Session: wire.NewSessionID(), Tokens: make([]wire.Token, 4), Copies: 10, Size: 600}.Encode()
-	default:
-		payload := make([]byte, random.IntN(200))
-		for i := range payload {
-			payload[i] = byte(random.Uint32())
-		}
-		return payload
 	}
 }
 

@@ -165,7 +165,7 @@ func TestKernelReflectorSockets(t *testing.T) {
 			strike: func(t *testing.T, n *kernelNet, ctx context.Context) {
 				ctx, cancel := context.WithTimeout(ctx, time.Second)
 				defer cancel()
-				flood(ctx, t, n)
+				newStorm(t, n).rage(ctx, attacks()[0], 0)
 			},
 			met: func(s reflector.Stats) uint64 { return s.Dropped },
 		},

@@ -78,59 +78,61 @@ type attack struct {
 }
 
 // attacks are those that reflector/SECURITY.md tells of.
-var attacks = []attack{
-	{
-		name:  "forged sources",
-		shots: func(s *storm, count int) []shot { return s.each(count, s.unproven) },
-		met:   func(m metrics) bool { return m.of(`requests_total{kind="plain",result="answered"}`) > 0 },
-	},
-	{
-		name: "forged in the prober's name", later: true,
-		shots: func(s *storm, count int) []shot { return s.each(count, s.inItsName) },
-		met:   func(m metrics) bool { return m.of(`limit_refusals_total{limit="packet rate"}`) > 0 },
-	},
-	{
-		name: "guessed tokens", bots: oneBot,
-		shots: func(s *storm, count int) []shot { return s.each(count, s.guess) },
-		met:   func(m metrics) bool { return m.of(`requests_total{kind="order",result="refused"}`) > 0 },
-	},
-	{
-		name: "replays", bots: oneBot,
-		shots: func(s *storm, count int) []shot { return s.each(count, s.replay) },
-		met:   func(m metrics) bool { return m.of(`requests_total{kind="query",result="refused"}`) > 0 },
-	},
-	{
-		name: "a pulse", bots: botnet,
-		shots: func(s *storm, count int) []shot { return s.each(count, s.pulse) },
-		met:   func(m metrics) bool { return m.of(`limit_refusals_total{limit="slot full"}`) > 0 },
-	},
-	{
-		name: "orders", bots: botnet,
-		shots: func(s *storm, count int) []shot { return s.each(count, s.order) },
-		met:   func(m metrics) bool { return m.of("orders_pending") > stormRate },
-	},
-	{
-		name: "sessions", bots: botnet,
-		shots: func(s *storm, count int) []shot { return s.each(count, s.query) },
-		met:   func(m metrics) bool { return m.of(`limit_refusals_total{limit="sessions"}`) > 0 },
-	},
-	{
-		name: "malformed", bots: oneBot,
-		shots: func(s *storm, count int) []shot { return s.each(count, s.malformed) },
-		met: func(m metrics) bool {
-			return m.of(`requests_total{kind="malformed",result="refused"}`) > 0 && m.of(`requests_total{kind="foreign",result="dropped"}`) > 0
+func attacks() []attack {
+	return []attack{
+		{
+			name:  "forged sources",
+			shots: func(s *storm, count int) []shot { return s.each(count, s.unproven) },
+			met:   func(m metrics) bool { return m.of(`requests_total{kind="plain",result="answered"}`) > 0 },
 		},
-	},
-	{
-		name: "all of these", bots: botnet, later: true,
-		shots: func(s *storm, count int) []shot {
-			all := []func() shot{s.unproven, s.inItsName, s.guess, s.replay, s.pulse, s.order, s.query, s.malformed}
-			return s.each(count, func() shot { return all[s.random.IntN(len(all))]() })
+		{
+			name: "forged in the prober's name", later: true,
+			shots: func(s *storm, count int) []shot { return s.each(count, s.inItsName) },
+			met:   func(m metrics) bool { return m.of(`limit_refusals_total{limit="packet rate"}`) > 0 },
 		},
-		met: func(m metrics) bool {
-			return m.of(`limit_refusals_total{limit="slot full"}`) > 0 && m.of("orders_pending") > 0
+		{
+			name: "guessed tokens", bots: oneBot,
+			shots: func(s *storm, count int) []shot { return s.each(count, s.guess) },
+			met:   func(m metrics) bool { return m.of(`requests_total{kind="order",result="refused"}`) > 0 },
 		},
-	},
+		{
+			name: "replays", bots: oneBot,
+			shots: func(s *storm, count int) []shot { return s.each(count, s.replay) },
+			met:   func(m metrics) bool { return m.of(`requests_total{kind="query",result="refused"}`) > 0 },
+		},
+		{
+			name: "a pulse", bots: botnet,
+			shots: func(s *storm, count int) []shot { return s.each(count, s.pulse) },
+			met:   func(m metrics) bool { return m.of(`limit_refusals_total{limit="slot full"}`) > 0 },
+		},
+		{
+			name: "orders", bots: botnet,
+			shots: func(s *storm, count int) []shot { return s.each(count, s.order) },
+			met:   func(m metrics) bool { return m.of("orders_pending") > stormRate },
+		},
+		{
+			name: "sessions", bots: botnet,
+			shots: func(s *storm, count int) []shot { return s.each(count, s.query) },
+			met:   func(m metrics) bool { return m.of(`limit_refusals_total{limit="sessions"}`) > 0 },
+		},
+		{
+			name: "malformed", bots: oneBot,
+			shots: func(s *storm, count int) []shot { return s.each(count, s.malformed) },
+			met: func(m metrics) bool {
+				return m.of(`requests_total{kind="malformed",result="refused"}`) > 0 && m.of(`requests_total{kind="foreign",result="dropped"}`) > 0
+			},
+		},
+		{
+			name: "all of these", bots: botnet, later: true,
+			shots: func(s *storm, count int) []shot {
+				all := []func() shot{s.unproven, s.inItsName, s.guess, s.replay, s.pulse, s.order, s.query, s.malformed}
+				return s.each(count, func() shot { return all[s.random.IntN(len(all))]() })
+			},
+			met: func(m metrics) bool {
+				return m.of(`limit_refusals_total{limit="slot full"}`) > 0 && m.of("orders_pending") > 0
+			},
+		},
+	}
 }
 
 // each makes so many shots.
@@ -523,7 +525,7 @@ func busiest(times []time.Time, within time.Duration) (most int) {
 // the prober's brackets are right and as narrow as ever.
 func TestKernelStorms(t *testing.T) {
 	t.Parallel()
-	for _, a := range attacks {
+	for _, a := range attacks() {
 		t.Run(a.name, func(t *testing.T) {
 			t.Parallel()
 			got := weather(t, a, stormRate, 1)
@@ -551,7 +553,7 @@ func TestBenchStorms(t *testing.T) {
 		"| measurements with all brackets | widest bracket, s | slowest, s | loss at most |\n")
 	table.WriteString("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, rate := range []int{stormShare, 0} {
-		for _, a := range attacks {
+		for _, a := range attacks() {
 			t.Run(fmt.Sprintf("%s at %d", a.name, rate), func(t *testing.T) {
 				table.WriteString(stormRow(a, weather(t, a, rate, stormRuns)))
 			})
