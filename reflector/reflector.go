@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -18,8 +19,9 @@ import (
 type Reflector struct {
 	logger *slog.Logger
 
-	start      time.Time // its monotonic reading is the zero of all durations here
-	plainMeter *meter    // plain STUN requests, by network
+	start      time.Time    // its monotonic reading is the zero of all durations here
+	plainMeter *meter       // plain STUN requests, by network
+	advertise  []netip.Addr // of sockets that are no Discovery's
 
 	mu    sync.Mutex
 	core  *core
@@ -44,10 +46,11 @@ func New(cfg Config) (*Reflector, error) {
 	}
 	now := time.Now()
 	r := &Reflector{
-		logger: cfg.Logger,
-		start:  now,
-		core:   newCore(cfg, minter, now),
-		ports:  make(map[*port]struct{}),
+		logger:    cfg.Logger,
+		start:     now,
+		advertise: cfg.Advertise,
+		core:      newCore(cfg, minter, now),
+		ports:     make(map[*port]struct{}),
 	}
 	plain := r.core.limits.PPS
 	if plain != Unlimited {
@@ -79,7 +82,7 @@ func (r *Reflector) Stats() Stats {
 // *net.UDPAddr does, and must obey SetReadDeadline, or be closed when ctx is
 // done.
 func (r *Reflector) Serve(ctx context.Context, conn net.PacketConn) error {
-	return r.serve(ctx, []*port{newPort(conn)})
+	return r.serve(ctx, []*port{newPort(conn, r.advertise...)})
 }
 
 // ServeShared is Serve for several sockets, as those of ListenShared. It ends
@@ -87,7 +90,7 @@ func (r *Reflector) Serve(ctx context.Context, conn net.PacketConn) error {
 func (r *Reflector) ServeShared(ctx context.Context, conns []net.PacketConn) error {
 	ports := make([]*port, 0, len(conns))
 	for _, conn := range conns {
-		ports = append(ports, newPort(conn))
+		ports = append(ports, newPort(conn, r.advertise...))
 	}
 	return r.serve(ctx, ports)
 }
