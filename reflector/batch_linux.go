@@ -166,7 +166,7 @@ func (c *batchConn) receive() ([]packet, error) {
 		c.packets[i] = packet{
 			way:  way{peer: addrPortOf(&c.in.names[i], m.header.Namelen), local: contacted(c.in.control[i][:m.header.Controllen])},
 			data: c.memory[i*batchBuffer:][:size],
-			cut:  int(m.length) > batchBuffer,
+			cut:  int(m.length) - size,
 		}
 	}
 	return c.packets[:c.in.count], nil

@@ -200,9 +200,9 @@ func (r *Reflector) handle(now time.Time, p *port, batch []packet, a *answers) {
 	for i := range batch {
 		in := &batch[i]
 		a.count.received++
-		a.count.bytesIn += uint64(wire.IPBytes(in.peer.Addr(), len(in.data))) //nolint:gosec // a datagram's size
+		a.count.bytesIn += uint64(wire.IPBytes(in.peer.Addr(), len(in.data)+in.cut)) //nolint:gosec // a datagram's size
 		form := wire.FormForeign
-		if answerable(in.peer) && !in.cut {
+		if answerable(in.peer) && in.cut == 0 {
 			form = wire.ParsePlain(in.data, &q)
 		}
 		switch form {
