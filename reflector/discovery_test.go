@@ -174,36 +174,49 @@ func TestDiscovery(t *testing.T) {
 	}
 }
 
-// TestPlainAttributes: what one address answers, and what two do.
+// TestPlainAttributes: what one address answers, and what two do at each of
+// their places.
 func TestPlainAttributes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		two := newDiscoveryRig(t, Config{}, [2]netip.Addr{}, places)
-		one := newRig(t, Config{}, serverA)
-		for _, tt := range []struct {
-			name     string
-			g        *rig
-			request  []byte
-			code     int // 0: success
-			unknown  []stun.AttrType
-			peerPort uint16 // 0: where the request came from
-			padding  int
-		}{
-			{"one address, bare", one, with(t, false), 0, nil, 0, 0},
-			{"one address, change", one, with(t, true, changeRequest(wire.ChangeAddr)), 420, []stun.AttrType{3}, 0, 0},
-			{"one address, no flag", one, with(t, false, changeRequest(0)), 420, []stun.AttrType{3}, 0, 0},
-			{"one address, port", one, with(t, false, responsePort(9)), 0, nil, 9, 0},
-			{"one address, padding", one, with(t, false, padding(1200)), 0, nil, 0, 1200},
-			{"port", two, with(t, false, responsePort(9)), 0, nil, 9, 0},
-			{"port 0", two, with(t, false, responsePort(0)), 400, nil, 0, 0},
-			{"padding", two, with(t, false, padding(1500)), 0, nil, 0, 1500},
-			{"much padding", two, with(t, true, padding(60000)), 0, nil, 0, 1500},
-			{"padding and port", two, with(t, true, padding(100), responsePort(9)), 400, nil, 0, 0},
-			{"padding and change", two, with(t, true, padding(100), changeRequest(1)), 0, nil, 0, 100},
-			{"unknown", two, with(t, true, stun.RawAttribute{Type: 0x0002}, changeRequest(1)), 420, []stun.AttrType{2}, 0, 0},
-			{"unknown and known", one, with(t, false, stun.RawAttribute{Type: 0x7FFF}, changeRequest(1)), 420, []stun.AttrType{0x7FFF, 3}, 0, 0},
-			{"optional", two, with(t, false, stun.RawAttribute{Type: 0xFFFF}), 0, nil, 0, 0},
-		} {
-			got := tt.g.plain(0, home, tt.request)
+	for _, family := range []struct {
+		name string
+		at   []string
+		home netip.AddrPort
+	}{{"IPv4", places, home}, {"IPv6", places6, home6}} {
+		t.Run(family.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { testPlainAttributes(t, family.at, family.home) })
+		})
+	}
+}
+
+func testPlainAttributes(t *testing.T, places []string, home netip.AddrPort) {
+	two := newDiscoveryRig(t, Config{}, [2]netip.Addr{}, places)
+	one := newRig(t, Config{}, places[0])
+	for _, tt := range []struct {
+		name     string
+		g        *rig
+		request  []byte
+		code     int // 0: success
+		unknown  []stun.AttrType
+		peerPort uint16 // 0: where the request came from
+		padding  int
+	}{
+		{"one address, bare", one, with(t, false), 0, nil, 0, 0},
+		{"one address, change", one, with(t, true, changeRequest(wire.ChangeAddr)), 420, []stun.AttrType{3}, 0, 0},
+		{"one address, no flag", one, with(t, false, changeRequest(0)), 420, []stun.AttrType{3}, 0, 0},
+		{"one address, port", one, with(t, false, responsePort(9)), 0, nil, 9, 0},
+		{"one address, padding", one, with(t, false, padding(1200)), 0, nil, 0, 1200},
+		{"port", two, with(t, false, responsePort(9)), 0, nil, 9, 0},
+		{"port 0", two, with(t, false, responsePort(0)), 400, nil, 0, 0},
+		{"padding", two, with(t, false, padding(1500)), 0, nil, 0, 1500},
+		{"much padding", two, with(t, true, padding(60000)), 0, nil, 0, 1500},
+		{"padding and port", two, with(t, true, padding(100), responsePort(9)), 400, nil, 0, 0},
+		{"padding and change", two, with(t, true, padding(100), changeRequest(1)), 0, nil, 0, 100},
+		{"unknown", two, with(t, true, stun.RawAttribute{Type: 0x0002}, changeRequest(1)), 420, []stun.AttrType{2}, 0, 0},
+		{"unknown and known", one, with(t, false, stun.RawAttribute{Type: 0x7FFF}, changeRequest(1)), 420, []stun.AttrType{0x7FFF, 3}, 0, 0},
+		{"optional", two, with(t, false, stun.RawAttribute{Type: 0xFFFF}), 0, nil, 0, 0},
+	} {
+		for socket := range tt.g.conns {
+			got := tt.g.plain(socket, home, tt.request)
 			if got == nil {
 				t.Errorf("%s: no answer", tt.name)
 				continue
@@ -236,10 +249,10 @@ func TestPlainAttributes(t *testing.T) {
 				t.Errorf("%s: FINGERPRINT: %v", tt.name, err)
 			}
 		}
-		if s := two.reflector.Stats(); s.Refused[wire.CodeBadRequest] != 2 || s.Refused[wire.CodeUnknownAttribute] != 1 || s.PacketsOut != 8 {
-			t.Errorf("counted %+v", s)
-		}
-	})
+	}
+	if s := two.reflector.Stats(); s.Refused[wire.CodeBadRequest] != 4*2 || s.Refused[wire.CodeUnknownAttribute] != 4*1 || s.PacketsOut != 4*8 {
+		t.Errorf("counted %+v", s)
+	}
 }
 
 // TestDiscoveryProbers: each socket of a server with two addresses serves
