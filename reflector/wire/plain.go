@@ -85,6 +85,7 @@ func ParsePlain(b []byte, p *Plain) Form {
 		return FormForeign
 	}
 	*p = Plain{ID: ID(b[8:headerSize])}
+	integrity := false // its attributes end there: RFC 8489 section 14.5
 	for at := headerSize; at < size; {
 		if size-at < attributeHeader {
 			return FormForeign
@@ -96,13 +97,16 @@ func ParsePlain(b []byte, p *Plain) Form {
 		if next > size {
 			return FormForeign
 		}
-		if a == attrMessage {
-			return FormNatprobe
-		}
 		if a == stun.AttrFingerprint && (next != size || !p.fingerprint(b[:at], b[value:value+n])) {
 			return FormForeign
 		}
-		p.attribute(a, b[value:value+n])
+		if !integrity {
+			if a == attrMessage {
+				return FormNatprobe
+			}
+			p.attribute(a, b[value:value+n])
+			integrity = endsAttributes(a)
+		}
 		at = next
 	}
 	if size != len(b) { // RFC 8489 section 5: the length is that of the whole message
@@ -148,6 +152,13 @@ func (p *Plain) attribute(a stun.AttrType, value []byte) {
 			p.Reject(a.Value())
 		}
 	}
+}
+
+// endsAttributes says whether what follows a is to be ignored (RFC 8489 sections
+// 14.5 and 14.6). Of the exceptions, FINGERPRINT is looked at elsewhere, and
+// MESSAGE-INTEGRITY-SHA256 means nothing to a server without credentials.
+func endsAttributes(a stun.AttrType) bool {
+	return a == stun.AttrMessageIntegrity || a == stun.AttrMessageIntegritySHA256
 }
 
 // fingerprint says whether value is the FINGERPRINT of a message (RFC 8489

@@ -72,6 +72,31 @@ func TestParsePlain(t *testing.T) {
 			"unknown ones", plainRequest(attribute(1), attribute(2), attribute(4), attribute(5), attribute(7), attribute(0x8001)),
 			FormPlain, Plain{}, []uint16{1, 2, 4, 5},
 		},
+		{
+			"behind MESSAGE-INTEGRITY", plainRequest(
+				attribute(attrChangeRequest, 0, 0, 0, 2), attribute(stun.AttrMessageIntegrity, make([]byte, 20)...), attribute(attrResponsePort, 1, 1),
+				attribute(attrPlainPadding), attribute(1), attribute(attrMessage, version, byte(KindHello), 0, 0),
+			),
+			FormPlain, Plain{Changes: true, Change: ChangePort}, nil,
+		},
+		{
+			"behind MESSAGE-INTEGRITY-SHA256", plainRequest(
+				attribute(1), attribute(stun.AttrMessageIntegritySHA256, make([]byte, 32)...), attribute(attrChangeRequest), attribute(2),
+			),
+			FormPlain, Plain{}, []uint16{1},
+		},
+		{
+			"both, and FINGERPRINT", fingerprinted(t, plainRequest(
+				attribute(stun.AttrMessageIntegrity, make([]byte, 20)...), attribute(stun.AttrMessageIntegritySHA256, make([]byte, 32)...), attribute(1),
+			)),
+			FormPlain, Plain{Fingerprint: true}, nil,
+		},
+		{
+			"behind MESSAGE-INTEGRITY a FINGERPRINT of another message", plainRequest(
+				attribute(stun.AttrMessageIntegrity, make([]byte, 20)...), attribute(stun.AttrFingerprint, 1, 2, 3, 4),
+			),
+			FormForeign, Plain{}, nil,
+		},
 		{"fingerprint", fingerprinted(t, plainRequest(attribute(attrChangeRequest, 0, 0, 0, 0))), FormPlain, Plain{Changes: true, Fingerprint: true}, nil},
 		{"fingerprint of another message", flipped, FormForeign, Plain{}, nil},
 		{"fingerprint of three bytes", plainRequest(attribute(stun.AttrFingerprint, 1, 2, 3)), FormForeign, Plain{}, nil},
@@ -187,6 +212,13 @@ func FuzzParsePlain(f *testing.F) {
 	f.Add(vector(f, rfc5769Request))
 	f.Add(plainRequest(attribute(attrChangeRequest, 0, 0, 0, 6), attribute(attrResponsePort, 1, 2)))
 	f.Add(fingerprinted(f, plainRequest(attribute(attrPlainPadding, 1, 2, 3))))
+	f.Add(vector(f, rfc5769LongTerm))
+	integrity, sha256 := attribute(stun.AttrMessageIntegrity, make([]byte, 20)...), attribute(stun.AttrMessageIntegritySHA256, make([]byte, 32)...)
+	f.Add(plainRequest(integrity, attribute(attrChangeRequest, 0, 0, 0, 6), attribute(1)))
+	f.Add(plainRequest(integrity, attribute(attrMessage, version, byte(KindHello), 0, 0)))
+	f.Add(plainRequest(attribute(attrMessage, version, byte(KindHello), 0, 0), integrity, attribute(1)))
+	f.Add(fingerprinted(f, plainRequest(integrity, sha256)))
+	f.Add(fingerprinted(f, plainRequest(sha256, integrity, attribute(attrResponsePort, 1, 2))))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var p Plain
 		form := ParsePlain(b, &p)

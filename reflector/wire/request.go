@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/pion/stun/v3"
@@ -94,6 +95,9 @@ func ParseRequest(b []byte) (Request, error) {
 	}
 	if m.Type.Method != stun.MethodBinding {
 		return nil, ErrNotSTUN
+	}
+	if i := slices.IndexFunc(m.Attributes, func(a stun.RawAttribute) bool { return endsAttributes(a.Type) }); i >= 0 {
+		m.Attributes = m.Attributes[:i+1]
 	}
 	k, err := kind(m)
 	switch {
