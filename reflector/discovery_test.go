@@ -191,6 +191,7 @@ func TestPlainAttributes(t *testing.T) {
 func testPlainAttributes(t *testing.T, places []string, home netip.AddrPort) {
 	two := newDiscoveryRig(t, Config{}, [2]netip.Addr{}, places)
 	one := newRig(t, Config{}, places[0])
+	many, manyTypes := neverAssigned(20)
 	for _, tt := range []struct {
 		name     string
 		g        *rig
@@ -213,6 +214,7 @@ func testPlainAttributes(t *testing.T, places []string, home netip.AddrPort) {
 		{"padding and change", two, with(t, true, padding(100), changeRequest(1)), 0, nil, 0, 100},
 		{"unknown", two, with(t, true, stun.RawAttribute{Type: 0x0002}, changeRequest(1)), 420, []stun.AttrType{2}, 0, 0},
 		{"unknown and known", one, with(t, false, stun.RawAttribute{Type: 0x7FFF}, changeRequest(1)), 420, []stun.AttrType{0x7FFF, 3}, 0, 0},
+		{"many unknown, twice", two, with(t, true, append(many, many...)...), 420, manyTypes[:16], 0, 0},
 		{"optional", two, with(t, false, stun.RawAttribute{Type: 0xFFFF}), 0, nil, 0, 0},
 	} {
 		for socket := range tt.g.conns {
@@ -250,7 +252,7 @@ func testPlainAttributes(t *testing.T, places []string, home netip.AddrPort) {
 			}
 		}
 	}
-	if s := two.reflector.Stats(); s.Refused[wire.CodeBadRequest] != 4*2 || s.Refused[wire.CodeUnknownAttribute] != 4*1 || s.PacketsOut != 4*8 {
+	if s := two.reflector.Stats(); s.Refused[wire.CodeBadRequest] != 4*2 || s.Refused[wire.CodeUnknownAttribute] != 4*2 || s.PacketsOut != 4*9 {
 		t.Errorf("counted %+v", s)
 	}
 }

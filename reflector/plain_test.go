@@ -1,9 +1,11 @@
 package reflector
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -138,4 +140,45 @@ func mixtures() func(func([]stun.RawAttribute) bool) {
 		}
 		mix(0, nil)
 	}
+}
+
+// neverAssigned are n attributes that nobody knows, and must.
+func neverAssigned(n int) (attributes []stun.RawAttribute, types []stun.AttrType) {
+	for i := range n {
+		types = append(types, stun.AttrType(0x7F00+i))
+		attributes = append(attributes, stun.RawAttribute{Type: types[i]})
+	}
+	return attributes, types
+}
+
+// TestUnknownInNatprobe: a 420 to a natprobe message lists what was unknown,
+// and never has more bytes than that.
+func TestUnknownInNatprobe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, Config{}, serverA)
+		for n := 1; n <= 20; n++ {
+			attributes, types := neverAssigned(n)
+			hello := stun.RawAttribute{Type: 0xC0F0, Value: []byte{1, byte(wire.KindHello), 0, 0}}
+			attributes = append(attributes, hello)
+			for _, padded := range []bool{false, true} {
+				if padded {
+					attributes = append(attributes, stun.RawAttribute{Type: 0xC0FC, Value: make([]byte, 60)})
+				}
+				b := with(t, false, attributes...)
+				g.conns[0].put(home, b)
+				packets := g.take(0)
+				if len(packets) == 0 && !padded && n < 6 {
+					continue // too small to pay for an answer
+				}
+				if len(packets) != 1 || len(packets[0].payload) > len(b) {
+					t.Fatalf("%d bytes with %d unknown attributes brought %v", len(b), n, packets)
+				}
+				m := &stun.Message{Raw: packets[0].payload}
+				var unknown stun.UnknownAttributes
+				if err := errors.Join(m.Decode(), unknown.GetFrom(m)); err != nil || !slices.Equal(unknown, types[:min(n, 16)]) {
+					t.Errorf("of %v it doesn't know %v (%v)", types, unknown, err)
+				}
+			}
+		}
+	})
 }

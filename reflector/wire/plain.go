@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 
 	"github.com/pion/stun/v3"
 )
@@ -49,12 +50,12 @@ type Plain struct {
 }
 
 // Unknown lists the comprehension-required attributes that the request has and
-// this package doesn't know, the first four of them.
+// this package doesn't know, each once, the first sixteen of them.
 func (p *Plain) Unknown() []uint16 { return p.unknown[:p.unknownCount] }
 
 // Reject adds an attribute to those that are unknown.
 func (p *Plain) Reject(a uint16) {
-	if p.unknownCount < maxUnknown {
+	if p.unknownCount < maxUnknown && !slices.Contains(p.Unknown(), a) {
 		p.unknown[p.unknownCount] = a
 		p.unknownCount++
 	}

@@ -25,6 +25,15 @@ func attribute(a stun.AttrType, value ...byte) stun.RawAttribute {
 	return stun.RawAttribute{Type: a, Value: value}
 }
 
+// unknownAttributes are n attributes that have never been assigned.
+func unknownAttributes(n int) []stun.RawAttribute {
+	all := make([]stun.RawAttribute, n)
+	for i := range all {
+		all[i].Type = stun.AttrType(0x7F00 + i)
+	}
+	return all
+}
+
 // fingerprinted adds a FINGERPRINT to a message, as pion does it.
 func fingerprinted(t testing.TB, b []byte) []byte {
 	t.Helper()
@@ -39,6 +48,10 @@ func fingerprinted(t testing.TB, b []byte) []byte {
 }
 
 func TestParsePlain(t *testing.T) {
+	var sixteen []uint16
+	for _, a := range unknownAttributes(16) {
+		sixteen = append(sixteen, a.Type.Value())
+	}
 	flipped := fingerprinted(t, plainRequest())
 	flipped[10] ^= 1
 	tests := []struct {
@@ -70,8 +83,13 @@ func TestParsePlain(t *testing.T) {
 		},
 		{
 			"unknown ones", plainRequest(attribute(1), attribute(2), attribute(4), attribute(5), attribute(7), attribute(0x8001)),
-			FormPlain, Plain{}, []uint16{1, 2, 4, 5},
+			FormPlain, Plain{}, []uint16{1, 2, 4, 5, 7},
 		},
+		{
+			"unknown ones again", plainRequest(attribute(2), attribute(1), attribute(2, 3), attribute(1)),
+			FormPlain, Plain{}, []uint16{2, 1},
+		},
+		{"twenty unknown ones", plainRequest(unknownAttributes(20)...), FormPlain, Plain{}, sixteen},
 		{
 			"behind MESSAGE-INTEGRITY", plainRequest(
 				attribute(attrChangeRequest, 0, 0, 0, 2), attribute(stun.AttrMessageIntegrity, make([]byte, 20)...), attribute(attrResponsePort, 1, 1),
@@ -242,12 +260,15 @@ func FuzzParsePlain(f *testing.F) {
 				t.Errorf("% x has no FINGERPRINT to pion", b)
 			}
 		}
+		if len(binding.Unknown) == maxUnknown {
+			return // RFC 5780's are among them, and others left out
+		}
 		var unknown []uint16
 		for _, a := range binding.Unknown {
 			if a == stun.AttrXORMappedAddress.Value() {
 				return // to pion 0x8020 is that as well
 			}
-			if at := stun.AttrType(a); at != attrChangeRequest && at != attrResponsePort && at != attrPlainPadding && len(unknown) < maxUnknown {
+			if at := stun.AttrType(a); at != attrChangeRequest && at != attrResponsePort && at != attrPlainPadding {
 				unknown = append(unknown, a)
 			}
 		}

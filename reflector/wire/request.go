@@ -132,7 +132,7 @@ func ParseRequest(b []byte) (Request, error) {
 func parseBinding(m *stun.Message) Binding {
 	r := Binding{ID: m.TransactionID}
 	for _, a := range m.Attributes {
-		if a.Type.Required() && !known(a.Type) {
+		if a.Type.Required() && !known(a.Type) && len(r.Unknown) < maxUnknown && !slices.Contains(r.Unknown, a.Type.Value()) {
 			r.Unknown = append(r.Unknown, a.Type.Value())
 		}
 	}
