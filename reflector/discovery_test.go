@@ -191,6 +191,7 @@ func TestPlainAttributes(t *testing.T) {
 func testPlainAttributes(t *testing.T, places []string, home netip.AddrPort) {
 	two := newDiscoveryRig(t, Config{}, [2]netip.Addr{}, places)
 	one := newRig(t, Config{}, places[0])
+	noChange := stun.RawAttribute{Type: stun.AttrChangeRequest, Value: make([]byte, 8)}
 	many, manyTypes := neverAssigned(20)
 	for _, tt := range []struct {
 		name     string
@@ -204,8 +205,10 @@ func testPlainAttributes(t *testing.T, places []string, home netip.AddrPort) {
 		{"one address, bare", one, with(t, false), 0, nil, 0, 0},
 		{"one address, change", one, with(t, true, changeRequest(wire.ChangeAddr)), 420, []stun.AttrType{3}, 0, 0},
 		{"one address, no flag", one, with(t, false, changeRequest(0)), 420, []stun.AttrType{3}, 0, 0},
+		{"one address, no change's size", one, with(t, false, noChange), 420, []stun.AttrType{3}, 0, 0},
 		{"one address, port", one, with(t, false, responsePort(9)), 0, nil, 9, 0},
 		{"one address, padding", one, with(t, false, padding(1200)), 0, nil, 0, 1200},
+		{"no change's size", two, with(t, true, noChange), 400, nil, 0, 0},
 		{"port", two, with(t, false, responsePort(9)), 0, nil, 9, 0},
 		{"port 0", two, with(t, false, responsePort(0)), 400, nil, 0, 0},
 		{"padding", two, with(t, false, padding(1500)), 0, nil, 0, 1500},
@@ -252,7 +255,7 @@ func testPlainAttributes(t *testing.T, places []string, home netip.AddrPort) {
 			}
 		}
 	}
-	if s := two.reflector.Stats(); s.Refused[wire.CodeBadRequest] != 4*2 || s.Refused[wire.CodeUnknownAttribute] != 4*2 || s.PacketsOut != 4*9 {
+	if s := two.reflector.Stats(); s.Refused[wire.CodeBadRequest] != 4*3 || s.Refused[wire.CodeUnknownAttribute] != 4*2 || s.PacketsOut != 4*10 {
 		t.Errorf("counted %+v", s)
 	}
 }

@@ -32,7 +32,7 @@ func (r *Reflector) plain(at time.Duration, p *port, in *packet, q *wire.Plain, 
 		return
 	}
 	most := int(plainRatio * float64(wire.IPBytes(addr, len(in.data))))
-	if q.Changes && !p.discovers() { // RFC 5780 section 6.1
+	if q.Changes && !p.discovers() { // RFC 5780 section 6.1: 420 whatever it asks for
 		q.Reject(wire.AttrChangeRequest)
 	}
 	to, from, start := in.way, p, len(a.memory)

@@ -37,7 +37,7 @@ const (
 // sends it.
 type Plain struct {
 	ID           ID
-	Changes      bool   // it has a CHANGE-REQUEST, with flags or without
+	Changes      bool   // it has a CHANGE-REQUEST, whatever its size and flags
 	Change       Change // its flags
 	ResponsePort uint16 // RESPONSE-PORT; 0: none
 	Pads         bool   // it has a PADDING
@@ -125,7 +125,7 @@ func (p *Plain) attribute(a stun.AttrType, value []byte) {
 		switch {
 		case p.Changes:
 		case len(value) != 4:
-			p.Bad = true
+			p.Changes, p.Bad = true, true
 		default:
 			p.Changes = true
 			if value[3]&changePortFlag != 0 {

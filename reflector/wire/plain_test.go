@@ -71,7 +71,7 @@ func TestParsePlain(t *testing.T) {
 			"the first counts", plainRequest(attribute(attrChangeRequest, 0, 0, 0, 4), attribute(attrChangeRequest, 0, 0, 0, 2)),
 			FormPlain, Plain{Changes: true, Change: ChangeAddr}, nil,
 		},
-		{"change of three bytes", plainRequest(attribute(attrChangeRequest, 0, 0, 6)), FormPlain, Plain{Bad: true}, nil},
+		{"change of three bytes", plainRequest(attribute(attrChangeRequest, 0, 0, 6)), FormPlain, Plain{Changes: true, Bad: true}, nil},
 		{"port", plainRequest(attribute(attrResponsePort, 0x12, 0x34)), FormPlain, Plain{ResponsePort: 0x1234}, nil},
 		{"port with its padding", plainRequest(attribute(attrResponsePort, 0x12, 0x34, 0, 0)), FormPlain, Plain{ResponsePort: 0x1234}, nil},
 		{"port 0", plainRequest(attribute(attrResponsePort, 0, 0)), FormPlain, Plain{Bad: true}, nil},
