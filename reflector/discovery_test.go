@@ -192,6 +192,7 @@ func testPlainAttributes(t *testing.T, places []string, home netip.AddrPort) {
 	two := newDiscoveryRig(t, Config{}, [2]netip.Addr{}, places)
 	one := newRig(t, Config{}, places[0])
 	noChange := stun.RawAttribute{Type: stun.AttrChangeRequest, Value: make([]byte, 8)}
+	ice := []stun.RawAttribute{{Type: stun.AttrPriority, Value: make([]byte, 4)}, {Type: stun.AttrUseCandidate}}
 	many, manyTypes := neverAssigned(20)
 	for _, tt := range []struct {
 		name     string
@@ -217,6 +218,7 @@ func testPlainAttributes(t *testing.T, places []string, home netip.AddrPort) {
 		{"padding and change", two, with(t, true, padding(100), changeRequest(1)), 0, nil, 0, 100},
 		{"unknown", two, with(t, true, stun.RawAttribute{Type: 0x0002}, changeRequest(1)), 420, []stun.AttrType{2}, 0, 0},
 		{"unknown and known", one, with(t, false, stun.RawAttribute{Type: 0x7FFF}, changeRequest(1)), 420, []stun.AttrType{0x7FFF, 3}, 0, 0},
+		{"ICE's", two, with(t, true, ice...), 420, []stun.AttrType{stun.AttrPriority, stun.AttrUseCandidate}, 0, 0},
 		{"many unknown, twice", two, with(t, true, append(many, many...)...), 420, manyTypes[:16], 0, 0},
 		{"optional", two, with(t, false, stun.RawAttribute{Type: 0xFFFF}), 0, nil, 0, 0},
 	} {
@@ -255,7 +257,7 @@ func testPlainAttributes(t *testing.T, places []string, home netip.AddrPort) {
 			}
 		}
 	}
-	if s := two.reflector.Stats(); s.Refused[wire.CodeBadRequest] != 4*3 || s.Refused[wire.CodeUnknownAttribute] != 4*2 || s.PacketsOut != 4*10 {
+	if s := two.reflector.Stats(); s.Refused[wire.CodeBadRequest] != 4*3 || s.Refused[wire.CodeUnknownAttribute] != 4*3 || s.PacketsOut != 4*11 {
 		t.Errorf("counted %+v", s)
 	}
 }

@@ -62,7 +62,8 @@ func TestParsePlain(t *testing.T) {
 		unknown []uint16
 	}{
 		{"bare", plainRequest(), FormPlain, Plain{}, nil},
-		{"RFC 5769's", vector(t, rfc5769Request), FormPlain, Plain{Fingerprint: true}, nil},
+		{"RFC 5769's, of ICE", vector(t, rfc5769Request), FormPlain, Plain{Fingerprint: true}, []uint16{0x0024}},
+		{"ICE's", plainRequest(attribute(stun.AttrPriority, 1, 2, 3, 4), attribute(stun.AttrUseCandidate)), FormPlain, Plain{}, []uint16{0x0024, 0x0025}},
 		{"RFC 5769's with a long-term credential", vector(t, rfc5769LongTerm), FormPlain, Plain{}, nil},
 		{"change nothing", plainRequest(attribute(attrChangeRequest, 0, 0, 0, 0)), FormPlain, Plain{Changes: true}, nil},
 		{"change the port", plainRequest(attribute(attrChangeRequest, 0, 0, 0, 2)), FormPlain, Plain{Changes: true, Change: ChangePort}, nil},

@@ -140,12 +140,13 @@ func parseBinding(m *stun.Message) Binding {
 }
 
 // known lists the comprehension-required attributes that a Binding request may
-// carry without harm: they mean nothing to a server without credentials.
+// carry without harm: they mean nothing to a server without credentials. Those
+// of ICE (PRIORITY and USE-CANDIDATE, RFC 8445 section 16.1) are not among them:
+// who sends them takes the server for a peer.
 func known(a stun.AttrType) bool {
 	switch a {
 	case stun.AttrUsername, stun.AttrRealm, stun.AttrNonce, stun.AttrMessageIntegrity,
-		stun.AttrMessageIntegritySHA256, stun.AttrPasswordAlgorithm, stun.AttrUserhash,
-		stun.AttrPriority, stun.AttrUseCandidate:
+		stun.AttrMessageIntegritySHA256, stun.AttrPasswordAlgorithm, stun.AttrUserhash:
 		return true
 	default:
 		return false
