@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -178,6 +180,15 @@ func TestLongRequests(t *testing.T) {
 		}
 	}
 	s := r.Stats()
+	for _, name := range []string{"README.md", "wire/PROTOCOL.md"} {
+		page, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if told := "datagrams of more than " + thousands(batchBuffer) + " bytes"; !strings.Contains(string(page), told) {
+			t.Errorf("%s doesn't say: %s", name, told)
+		}
+	}
 	if s.Foreign != uint64(3*len(at)) || s.Plain != uint64(7*len(at)) || s.BytesIn != sent {
 		t.Errorf("foreign %d, plain %d, %d bytes; want %d, %d, %d", s.Foreign, s.Plain, s.BytesIn, 3*len(at), 7*len(at), sent)
 	}
