@@ -19,8 +19,10 @@ const (
 	// fraction of a millisecond.
 	batchSize = 64
 	// batchBuffer holds every datagram that has an answer: natprobe's of up to
-	// wire.MaxPayload, and RFC 5780's padded to the MTU.
-	batchBuffer = 2048
+	// wire.MaxPayload, and RFC 5780's padded to the MTU of the client's interface
+	// (section 7.6), which in some clouds is 9,001. A socket's buffers are 576 KiB,
+	// of which the system finds memory for what datagrams have filled.
+	batchBuffer = 9 << 10
 	// batchControl holds a control message with an address, and its header.
 	batchControl = 64
 )
@@ -184,7 +186,7 @@ func (c *batchConn) receive() ([]packet, error) {
 		c.packets[i] = packet{
 			way:  way{peer: addrPortOf(&c.in.names[i], m.header.Namelen), local: contacted(c.in.control[i][:m.header.Controllen])},
 			data: c.memory[i*batchBuffer:][:size],
-			cut:  int(m.length) > batchBuffer,
+			cut:  int(m.length) - size,
 		}
 	}
 	return c.packets[:c.in.count], nil

@@ -68,7 +68,7 @@ func TestBatch(t *testing.T) {
 				}
 			}
 			for i, p := range got {
-				if p.peer != mine || p.local != local || p.addr != nil || p.cut || string(p.data) != fmt.Sprint("packet ", i) {
+				if p.peer != mine || p.local != local || p.addr != nil || p.cut != 0 || string(p.data) != fmt.Sprint("packet ", i) {
 					t.Fatalf("packet %d is %+v, want one from %v to %v", i, p, mine, local)
 				}
 			}
@@ -136,8 +136,8 @@ func TestBatchCut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(batch) != 1 || len(batch[0].data) != min(size, batchBuffer) || batch[0].cut != (size > batchBuffer) {
-			t.Errorf("%d bytes came as %d packets, the first of %d bytes, cut: %v", size, len(batch), len(batch[0].data), batch[0].cut)
+		if len(batch) != 1 || len(batch[0].data) != min(size, batchBuffer) || batch[0].cut != max(size-batchBuffer, 0) {
+			t.Errorf("%d bytes came as %d packets, the first of %d bytes, and %d cut off", size, len(batch), len(batch[0].data), batch[0].cut)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package reflector
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/natprobe/natprobe/reflector/wire"
@@ -78,6 +79,11 @@ type Config struct {
 	// proven to leave the reflector's own network unaided. It is advertised, so
 	// that probers don't blame a NAT for the reflector's firewall. 0: not proven.
 	EgressGap time.Duration
+	// Advertise are the public addresses of a machine behind a 1:1 NAT, at most
+	// one for each family, as RESPONSE-ORIGIN tells them (RFC 5780 section 7.3).
+	// Empty: a socket's own. They are for Serve and ServeShared; a Discovery has
+	// its own.
+	Advertise []netip.Addr
 	// Logger gets what an operator wants to know; no client's full address.
 	// Nil discards it.
 	Logger *slog.Logger
@@ -91,7 +97,25 @@ func (c Config) Validate() error {
 	if c.EgressGap < 0 || c.EgressGap > maxDelay || c.EgressGap%time.Second != 0 {
 		return fmt.Errorf("config: EgressGap is %v, want whole seconds from 0 to %v", c.EgressGap, maxDelay)
 	}
+	if err := validateAdvertise(c.Advertise); err != nil {
+		return err
+	}
 	return c.Limits.validate()
+}
+
+func validateAdvertise(addrs []netip.Addr) error {
+	var has [2]bool
+	for _, addr := range addrs {
+		addr = addr.Unmap()
+		if !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast() {
+			return fmt.Errorf("config: Advertise has %v, want addresses that clients can send to", addr)
+		}
+		if has[family(addr)] {
+			return fmt.Errorf("config: Advertise is %v, want one IPv4 and one IPv6 address at most", addrs)
+		}
+		has[family(addr)] = true
+	}
+	return nil
 }
 
 func (l Limits) validate() error {

@@ -42,15 +42,15 @@ func (d Discovery) ports() ([]*port, error) {
 				return nil, errors.New("discovery: an address has no socket for one of the ports")
 			}
 			for _, conn := range conns {
-				bound := addrPort(conn.LocalAddr())
 				p := newPort(conn)
-				p.public = bound
+				public := p.bound
 				if d.Public[a].IsValid() {
-					p.public = netip.AddrPortFrom(d.Public[a].Unmap(), bound.Port())
+					public = netip.AddrPortFrom(d.Public[a].Unmap(), p.bound.Port())
 				}
-				if !p.public.IsValid() || p.public.Addr().IsUnspecified() {
+				if !public.IsValid() || public.Addr().IsUnspecified() {
 					return nil, fmt.Errorf("discovery: a socket bound to %v has no address of its own to tell", conn.LocalAddr())
 				}
+				p.public = [2]netip.AddrPort{public, public}
 				places[a][n] = append(places[a][n], p)
 				all = append(all, p)
 			}

@@ -18,7 +18,10 @@ import (
 
 // places are the sockets of a server with two addresses, as newDiscoveryRig
 // numbers them.
-var places = []string{"192.0.2.1:3478", "192.0.2.1:3479", "192.0.2.2:3478", "192.0.2.2:3479"}
+var (
+	places  = []string{"192.0.2.1:3478", "192.0.2.1:3479", "192.0.2.2:3478", "192.0.2.2:3479"}
+	places6 = []string{"[2001:db8::1]:3478", "[2001:db8::1]:3479", "[2001:db8::2]:3478", "[2001:db8::2]:3479"}
+)
 
 // newDiscoveryRig serves two addresses.
 func newDiscoveryRig(t *testing.T, cfg Config, public [2]netip.Addr, at []string) *rig {
@@ -130,11 +133,7 @@ func TestDiscovery(t *testing.T) {
 			"behind a NAT", []string{"10.0.0.5:3478", "10.0.0.5:3479", "10.0.0.6:3478", "10.0.0.6:3479"},
 			[2]netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}, places, home,
 		},
-		{
-			"IPv6", []string{"[2001:db8::1]:3478", "[2001:db8::1]:3479", "[2001:db8::2]:3478", "[2001:db8::2]:3479"}, [2]netip.Addr{},
-			[]string{"[2001:db8::1]:3478", "[2001:db8::1]:3479", "[2001:db8::2]:3478", "[2001:db8::2]:3479"},
-			netip.MustParseAddrPort("[2001:db8:9::9]:40000"),
-		},
+		{"IPv6", places6, [2]netip.Addr{}, places6, home6},
 	} {
 		t.Run(family.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -175,36 +174,56 @@ func TestDiscovery(t *testing.T) {
 	}
 }
 
-// TestPlainAttributes: what one address answers, and what two do.
+// TestPlainAttributes: what one address answers, and what two do at each of
+// their places.
 func TestPlainAttributes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		two := newDiscoveryRig(t, Config{}, [2]netip.Addr{}, places)
-		one := newRig(t, Config{}, serverA)
-		for _, tt := range []struct {
-			name     string
-			g        *rig
-			request  []byte
-			code     int // 0: success
-			unknown  []stun.AttrType
-			peerPort uint16 // 0: where the request came from
-			padding  int
-		}{
-			{"one address, bare", one, with(t, false), 0, nil, 0, 0},
-			{"one address, change", one, with(t, true, changeRequest(wire.ChangeAddr)), 420, []stun.AttrType{3}, 0, 0},
-			{"one address, no flag", one, with(t, false, changeRequest(0)), 420, []stun.AttrType{3}, 0, 0},
-			{"one address, port", one, with(t, false, responsePort(9)), 0, nil, 9, 0},
-			{"one address, padding", one, with(t, false, padding(1200)), 0, nil, 0, 1200},
-			{"port", two, with(t, false, responsePort(9)), 0, nil, 9, 0},
-			{"port 0", two, with(t, false, responsePort(0)), 400, nil, 0, 0},
-			{"padding", two, with(t, false, padding(1500)), 0, nil, 0, 1500},
-			{"much padding", two, with(t, true, padding(60000)), 0, nil, 0, 1500},
-			{"padding and port", two, with(t, true, padding(100), responsePort(9)), 400, nil, 0, 0},
-			{"padding and change", two, with(t, true, padding(100), changeRequest(1)), 0, nil, 0, 100},
-			{"unknown", two, with(t, true, stun.RawAttribute{Type: 0x0002}, changeRequest(1)), 420, []stun.AttrType{2}, 0, 0},
-			{"unknown and known", one, with(t, false, stun.RawAttribute{Type: 0x7FFF}, changeRequest(1)), 420, []stun.AttrType{0x7FFF, 3}, 0, 0},
-			{"optional", two, with(t, false, stun.RawAttribute{Type: 0xFFFF}), 0, nil, 0, 0},
-		} {
-			got := tt.g.plain(0, home, tt.request)
+	for _, family := range []struct {
+		name string
+		at   []string
+		home netip.AddrPort
+	}{{"IPv4", places, home}, {"IPv6", places6, home6}} {
+		t.Run(family.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { testPlainAttributes(t, family.at, family.home) })
+		})
+	}
+}
+
+func testPlainAttributes(t *testing.T, places []string, home netip.AddrPort) {
+	two := newDiscoveryRig(t, Config{}, [2]netip.Addr{}, places)
+	one := newRig(t, Config{}, places[0])
+	noChange := stun.RawAttribute{Type: stun.AttrChangeRequest, Value: make([]byte, 8)}
+	ice := []stun.RawAttribute{{Type: stun.AttrPriority, Value: make([]byte, 4)}, {Type: stun.AttrUseCandidate}}
+	many, manyTypes := neverAssigned(20)
+	for _, tt := range []struct {
+		name     string
+		g        *rig
+		request  []byte
+		code     int // 0: success
+		unknown  []stun.AttrType
+		peerPort uint16 // 0: where the request came from
+		padding  int
+	}{
+		{"one address, bare", one, with(t, false), 0, nil, 0, 0},
+		{"one address, change", one, with(t, true, changeRequest(wire.ChangeAddr)), 420, []stun.AttrType{3}, 0, 0},
+		{"one address, no flag", one, with(t, false, changeRequest(0)), 420, []stun.AttrType{3}, 0, 0},
+		{"one address, no change's size", one, with(t, false, noChange), 420, []stun.AttrType{3}, 0, 0},
+		{"one address, port", one, with(t, false, responsePort(9)), 0, nil, 9, 0},
+		{"one address, padding", one, with(t, false, padding(1200)), 0, nil, 0, 1200},
+		{"no change's size", two, with(t, true, noChange), 400, nil, 0, 0},
+		{"port", two, with(t, false, responsePort(9)), 0, nil, 9, 0},
+		{"port 0", two, with(t, false, responsePort(0)), 400, nil, 0, 0},
+		{"padding", two, with(t, false, padding(1500)), 0, nil, 0, 1500},
+		{"much padding", two, with(t, true, padding(60000)), 0, nil, 0, 1500},
+		{"padding and port", two, with(t, true, padding(100), responsePort(9)), 400, nil, 0, 0},
+		{"padding and change", two, with(t, true, padding(100), changeRequest(1)), 0, nil, 0, 100},
+		{"unknown", two, with(t, true, stun.RawAttribute{Type: 0x0002}, changeRequest(1)), 420, []stun.AttrType{2}, 0, 0},
+		{"unknown and known", one, with(t, false, stun.RawAttribute{Type: 0x7FFF}, changeRequest(1)), 420, []stun.AttrType{0x7FFF, 3}, 0, 0},
+		{"ICE's", two, with(t, true, ice...), 420, []stun.AttrType{stun.AttrPriority, stun.AttrUseCandidate}, 0, 0},
+		{"many unknown, twice", two, with(t, true, append(many, many...)...), 420, manyTypes[:16], 0, 0},
+		{"optional", two, with(t, false, stun.RawAttribute{Type: 0xFFFF}), 0, nil, 0, 0},
+	} {
+		for socket := range tt.g.conns {
+			got := tt.g.plain(socket, home, tt.request)
 			if got == nil {
 				t.Errorf("%s: no answer", tt.name)
 				continue
@@ -227,17 +246,20 @@ func TestPlainAttributes(t *testing.T) {
 			if pad, err := got.Get(0x0026); len(pad) != tt.padding || (err == nil) != (tt.padding > 0) {
 				t.Errorf("%s: %d bytes of padding, want %d", tt.name, len(pad), tt.padding)
 			}
-			if tt.g == one && (got.Contains(0x802b) || got.Contains(0x802c)) {
-				t.Errorf("%s: one address tells of another", tt.name)
+			if origin := got.told(t, 0x802b); (origin == places[got.socket]) != (tt.code == 0) {
+				t.Errorf("%s: RESPONSE-ORIGIN %q from %s", tt.name, origin, places[got.socket])
+			}
+			if other := got.Contains(0x802c); other != (tt.g == two && tt.code == 0) {
+				t.Errorf("%s: OTHER-ADDRESS: %v", tt.name, other)
 			}
 			if err := stun.Fingerprint.Check(got.Message); (err == nil) != strings.Contains(string(tt.request), "\x80\x28\x00\x04") {
 				t.Errorf("%s: FINGERPRINT: %v", tt.name, err)
 			}
 		}
-		if s := two.reflector.Stats(); s.Refused[wire.CodeBadRequest] != 2 || s.Refused[wire.CodeUnknownAttribute] != 1 || s.PacketsOut != 8 {
-			t.Errorf("counted %+v", s)
-		}
-	})
+	}
+	if s := two.reflector.Stats(); s.Refused[wire.CodeBadRequest] != 4*3 || s.Refused[wire.CodeUnknownAttribute] != 4*3 || s.PacketsOut != 4*11 {
+		t.Errorf("counted %+v", s)
+	}
 }
 
 // TestDiscoveryProbers: each socket of a server with two addresses serves

@@ -119,6 +119,9 @@ func TestLoopback(t *testing.T) {
 			if !ok || plain.Mapped != mapped {
 				t.Errorf("plain STUN says %v, want %v", plain.Mapped, mapped)
 			}
+			if at := netip.AddrPortFrom(netip.MustParseAddr(tt.contact), port); plain.Origin != at {
+				t.Errorf("RESPONSE-ORIGIN %v, want %v, which was contacted", plain.Origin, at)
+			}
 			hello, ok := exchange(t, control, wire.Hello{ID: wire.NewID()}.Encode()).(wire.HelloReply)
 			if !ok || hello.Mapped != mapped {
 				t.Fatalf("hello answered with %+v, want %v", hello, mapped)

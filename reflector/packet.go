@@ -20,7 +20,7 @@ type way struct {
 type packet struct {
 	way
 	data   []byte
-	cut    bool // received: it was longer than the buffer
+	cut    int  // received: how many bytes more it had than the buffer
 	failed bool // sent: the socket refused it
 }
 
@@ -41,7 +41,8 @@ type anyConn struct {
 	buffer  []byte
 }
 
-// anyBuffer holds every UDP datagram: where it doesn't, Windows fails.
+// anyBuffer holds every UDP datagram, so none is ever cut: where it doesn't,
+// Windows fails.
 const anyBuffer = 64 << 10
 
 func newAnyConn(conn net.PacketConn) *anyConn {

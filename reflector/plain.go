@@ -31,7 +31,7 @@ func (r *Reflector) plain(at time.Duration, p *port, in *packet, q *wire.Plain, 
 		return
 	}
 	most := int(plainRatio * float64(wire.IPBytes(addr, len(in.data))))
-	if q.Changes && !p.discovers() { // RFC 5780 section 6.1
+	if q.Changes && !p.discovers() { // RFC 5780 section 6.1: 420 whatever it asks for
 		q.Reject(wire.AttrChangeRequest)
 	}
 	to, from, start, counter := in.way, p, len(a.memory), &a.count.answered
@@ -45,8 +45,9 @@ func (r *Reflector) plain(at time.Duration, p *port, in *packet, q *wire.Plain, 
 	default:
 		from = p.answerFrom(q.Change)
 		reply := wire.BindingReply{ID: q.ID, Mapped: in.peer, Pads: q.Pads, Padding: min(q.Padding, wire.MaxPlainPadding), Fingerprint: q.Fingerprint}
+		reply.Origin = from.origin(&in.way) // RFC 5780 section 6.1: with one address too
 		if p.discovers() {
-			reply.Origin, reply.Other = from.public, p.alternates[wire.ChangePort|wire.ChangeAddr].public
+			reply.Other = p.alternates[wire.ChangePort|wire.ChangeAddr].origin(&in.way)
 		}
 		a.memory = reply.Append(a.memory)
 		if q.ResponsePort != 0 { // of the sender's own address, always

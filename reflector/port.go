@@ -17,13 +17,34 @@ type port struct {
 	alarm     alarm    // likewise
 	shut      bool
 
-	public     netip.AddrPort // as clients see it; invalid: unknown
-	alternates [4]*port       // by Change, where RFC 5780 is served; itself is the first
+	bound      netip.AddrPort    // as the socket tells it
+	public     [2]netip.AddrPort // as clients see it, by their family; invalid: as they contacted it
+	alternates [4]*port          // by Change, where RFC 5780 is served; itself is the first
 	tally      tally
 }
 
-func newPort(conn net.PacketConn) *port {
-	return &port{conn: conn, transport: newTransport(conn)}
+// newPort returns the port of a socket. Clients of a family see it at the
+// address of that family in advertised, else at the one that it is bound to.
+func newPort(conn net.PacketConn, advertised ...netip.Addr) *port {
+	p := &port{conn: conn, transport: newTransport(conn), bound: addrPort(conn.LocalAddr())}
+	if addr := p.bound.Addr(); addr.IsValid() && !addr.IsUnspecified() {
+		p.public[family(addr)] = p.bound
+	}
+	for _, addr := range advertised {
+		if addr = addr.Unmap(); p.bound.IsValid() {
+			p.public[family(addr)] = netip.AddrPortFrom(addr, p.bound.Port())
+		}
+	}
+	return p
+}
+
+// origin returns from where a client sees the answer to a request leave by p
+// (RESPONSE-ORIGIN, RFC 5780 section 7.3); invalid where that is unknown.
+func (p *port) origin(request *way) netip.AddrPort {
+	if public := p.public[family(request.peer.Addr())]; public.IsValid() {
+		return public
+	}
+	return netip.AddrPortFrom(request.local, p.bound.Port())
 }
 
 // discovers says whether the port is one of an RFC 5780 server's.

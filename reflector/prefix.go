@@ -43,6 +43,14 @@ func groupOf(addr netip.Addr, w width) group {
 func address(addr netip.Addr) group { return groupOf(addr, oneAddress) }
 func network(addr netip.Addr) group { return groupOf(addr, oneNetwork) }
 
+// family numbers the families of addresses: IPv4 is 0.
+func family(addr netip.Addr) int {
+	if addr.Is4() {
+		return 0
+	}
+	return 1
+}
+
 // masked returns an address's /24 or /48, which is all that a log may show.
 func masked(addr netip.Addr) netip.Prefix {
 	bits := 48

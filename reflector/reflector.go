@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -18,9 +19,10 @@ import (
 type Reflector struct {
 	logger *slog.Logger
 
-	start      time.Time // its monotonic reading is the zero of all durations here
-	plainMeter *meter    // plain STUN requests, by network
-	gate       *gate     // of natprobe messages
+	start      time.Time    // its monotonic reading is the zero of all durations here
+	plainMeter *meter       // plain STUN requests, by network
+	gate       *gate        // of natprobe messages
+	advertise  []netip.Addr // of sockets that are no Discovery's
 
 	mu    sync.Mutex
 	core  *core
@@ -49,6 +51,7 @@ func New(cfg Config) (*Reflector, error) {
 		start:      now,
 		gate:       newGate(cfg, limits, minter, now),
 		plainMeter: newMeter(limits.plain()),
+		advertise:  cfg.Advertise,
 		core:       newCore(limits, now),
 		ports:      make(map[*port]struct{}),
 	}
@@ -79,7 +82,7 @@ func (r *Reflector) Stats() Stats {
 // *net.UDPAddr does, and must obey SetReadDeadline, or be closed when ctx is
 // done.
 func (r *Reflector) Serve(ctx context.Context, conn net.PacketConn) error {
-	return r.serve(ctx, []*port{newPort(conn)})
+	return r.serve(ctx, []*port{newPort(conn, r.advertise...)})
 }
 
 // ServeShared is Serve for several sockets, as those of ListenShared. It ends
@@ -87,7 +90,7 @@ func (r *Reflector) Serve(ctx context.Context, conn net.PacketConn) error {
 func (r *Reflector) ServeShared(ctx context.Context, conns []net.PacketConn) error {
 	ports := make([]*port, 0, len(conns))
 	for _, conn := range conns {
-		ports = append(ports, newPort(conn))
+		ports = append(ports, newPort(conn, r.advertise...))
 	}
 	return r.serve(ctx, ports)
 }
@@ -196,9 +199,9 @@ func (r *Reflector) handle(now time.Time, p *port, batch []packet, a *answers) {
 	var q wire.Plain
 	for i := range batch {
 		in := &batch[i]
-		a.count.bytesIn += uint64(wire.IPBytes(in.peer.Addr(), len(in.data))) //nolint:gosec // a datagram's size
+		a.count.bytesIn += uint64(wire.IPBytes(in.peer.Addr(), len(in.data)+in.cut)) //nolint:gosec // a datagram's size
 		form := wire.FormForeign
-		if answerable(in.peer) && !in.cut {
+		if answerable(in.peer) && in.cut == 0 {
 			form = wire.ParsePlain(in.data, &q)
 		}
 		switch form {

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/stun/v3"
+
 	"github.com/natprobe/natprobe/probe/natlab"
 	"github.com/natprobe/natprobe/reflector"
 )
@@ -28,6 +30,13 @@ const labAlternatePort = 3479
 // startDiscoveryNet builds a lab whose server has a second address, and runs a
 // reflector on both.
 func startDiscoveryNet(t *testing.T, spec natlab.Spec) *kernelNet {
+	t.Helper()
+	n, _ := startDiscovery(t, spec)
+	return n
+}
+
+// startDiscovery is startDiscoveryNet for who looks at the reflector, too.
+func startDiscovery(t *testing.T, spec natlab.Spec) (*kernelNet, *reflector.Reflector) {
 	t.Helper()
 	n := startKernelNet(t, spec)
 	n.stopReflector()
@@ -61,7 +70,7 @@ func startDiscoveryNet(t *testing.T, spec natlab.Spec) *kernelNet {
 			t.Error(err)
 		}
 	})
-	return n
+	return n, r
 }
 
 // coturnTool finds one of coturn's programs, or skips the test.
@@ -240,6 +249,99 @@ func TestKernelCoturnStunclient(t *testing.T) {
 	if !strings.Contains(got, "Response origin: : "+origin) {
 		t.Errorf("nothing came from %s:\n%s", origin, got)
 	}
+}
+
+// TestKernelCoturnStunclientFiltered has coturn's client ask for every change
+// from behind boxes that let in only what comes from where the inside has sent
+// to. The first answer comes. The second leaves the other address and port, so
+// it must not come; the client waits for it forever, and asks nothing more.
+func TestKernelCoturnStunclientFiltered(t *testing.T) {
+	t.Parallel()
+	program := coturnTool(t, "turnutils_stunclient")
+	for _, b := range behaviours() {
+		if b.filtering != dependent {
+			continue
+		}
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			n, r := startDiscovery(t, b.spec)
+			const wait = 5 * time.Second // thousands of round trips, and enough on a busy machine
+			got, ended := n.outputOf(exec.Command(program, "-f", "-p", strconv.Itoa(labPort), n.ServerAddr().String()), wait)
+			if answers := strings.Count(got, "RFC 5780 response"); ended || answers != 1 {
+				t.Errorf("%d answers, want 1; ended by itself: %v\n%s", answers, ended, got)
+			}
+			other := netip.AddrPortFrom(n.ServerAddr().Next().Next(), labAlternatePort)
+			for _, want := range []string{
+				"Response origin: : " + n.ServerAddr().String() + ":" + strconv.Itoa(labPort),
+				"Other addr: : " + other.Addr().String() + ":" + strconv.Itoa(labAlternatePort),
+			} {
+				if !strings.Contains(got, want) {
+					t.Errorf("it doesn't say %q:\n%s", want, got)
+				}
+			}
+			if s := r.Stats(); s.Plain != 2 || s.PacketsOut != 2 || s.PlainRefused != 0 {
+				t.Errorf("%d requests, %d answers, %d of them errors; want 2, both answered", s.Plain, s.PacketsOut, s.PlainRefused)
+			}
+		})
+	}
+}
+
+// TestKernelFiltering asks through a NAT for an answer from each place. What it
+// filters comes once the client has sent something there.
+func TestKernelFiltering(t *testing.T) {
+	t.Parallel()
+	n, r := startDiscovery(t, natlab.Spec{NATs: []natlab.NATSpec{strict(box(30, 120))}})
+	conn, err := n.ClientListen(t.Context(), "udp", netip.AddrPortFrom(n.ClientAddr(), 0).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(stunPatience)); err != nil {
+		t.Fatal(err)
+	}
+	primary := n.reflectorAddr()
+	other := netip.AddrPortFrom(n.ServerAddr().Next().Next(), labAlternatePort)
+	sent := uint64(0)
+	// ask sends a request, and waits until it has been answered: whether the
+	// answer comes is another matter.
+	ask := func(at netip.AddrPort, change byte) [stun.TransactionIDSize]byte {
+		t.Helper()
+		m := stun.MustBuild(stun.TransactionID, stun.BindingRequest)
+		if change != 0 {
+			m.Add(stun.AttrChangeRequest, []byte{0, 0, 0, change})
+		}
+		if _, err := conn.WriteTo(m.Raw, net.UDPAddrFromAddrPort(at)); err != nil {
+			t.Fatal(err)
+		}
+		sent++
+		for end := time.Now().Add(stunPatience); r.Stats().PacketsOut < sent; <-time.After(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("no answer left to request %d", sent)
+			}
+		}
+		return m.TransactionID
+	}
+	expect := func(id [stun.TransactionIDSize]byte, from netip.AddrPort) {
+		t.Helper()
+		b := make([]byte, 2048)
+		size, addr, err := conn.ReadFrom(b)
+		if err != nil {
+			t.Fatalf("nothing came from %v: %v", from, err)
+		}
+		m := &stun.Message{Raw: b[:size]}
+		if err := m.Decode(); err != nil || m.TransactionID != id || addr.String() != from.String() {
+			t.Errorf("an answer from %v to %x (%v), want one from %v to %x", addr, m.TransactionID, err, from, id)
+		}
+	}
+	const port, addr = 2, 4
+	for _, change := range []byte{port, addr, port | addr} {
+		ask(primary, change) // to a flow that the box doesn't know
+		expect(ask(primary, 0), primary)
+	}
+	expect(ask(other, 0), other)
+	expect(ask(primary, port|addr), other)
+	ask(primary, addr)
+	expect(ask(primary, 0), primary)
 }
 
 // TestKernelOneAddress: with one address coturn's client learns its own, and no

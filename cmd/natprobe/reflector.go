@@ -159,6 +159,7 @@ func (a *app) reflector(ctx context.Context, f reflectorFlags) error {
 	if err != nil {
 		return err
 	}
+	cfg.Advertise = plan.advertisedAlone()
 	r, err := reflector.New(cfg)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/natprobe/natprobe/reflector"
@@ -31,7 +32,7 @@ func (f reflectorFlags) listening() (listening, error) {
 	l := listening{advertised: make(map[bool][]netip.Addr)}
 	for _, text := range f.advertise {
 		addr, err := netip.ParseAddr(text)
-		if err != nil || addr.IsUnspecified() {
+		if err != nil || addr.IsUnspecified() || addr.IsMulticast() {
 			return l, usagef("--advertise %q is no address; name the public one, without a port, as 192.0.2.1", text)
 		}
 		addr = addr.Unmap()
@@ -119,6 +120,18 @@ func (l listening) public(listener netip.Addr) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	return public[0], true
+}
+
+// advertisedAlone returns the public addresses of the families that have no
+// pair of addresses.
+func (l listening) advertisedAlone() []netip.Addr {
+	var alone []netip.Addr
+	for is4, public := range l.advertised {
+		if !slices.ContainsFunc(l.pairs, func(p addressPair) bool { return p.primary.Addr().Unmap().Is4() == is4 }) {
+			alone = append(alone, public...)
+		}
+	}
+	return alone
 }
 
 // server is an open set of sockets.

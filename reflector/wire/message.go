@@ -29,7 +29,7 @@ type Request interface{ isRequest() }
 type Binding struct {
 	ID ID
 	// Unknown lists the comprehension-required attributes that this package
-	// doesn't know. A server answers them with 420 (RFC 8489 section 6.3.1). A
+	// doesn't know, each once, the first sixteen of them. A server answers them with 420 (RFC 8489 section 6.3.1). A
 	// natprobe request that carries one is parsed as a Binding too.
 	Unknown []uint16
 }

@@ -283,6 +283,7 @@ func TestUnknownAttributes(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"plain": message(stun.ClassRequest, changeRequest, zeros(stun.AttrUsername, 5), zeros(0x8022, 9), reserved),
 		"hello": message(stun.ClassRequest, named(KindHello), changeRequest, reserved),
+		"again": message(stun.ClassRequest, named(KindHello), changeRequest, reserved, changeRequest, reserved),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := ParseRequest(b)
@@ -296,7 +297,17 @@ func TestUnknownAttributes(t *testing.T) {
 		})
 	}
 
-	m := stun.Message{Raw: PlainError{ID: id4, Code: CodeUnknownAttribute, Unknown: []uint16{1, 2, 3, 4, 5}}.Encode()}
+	b := message(stun.ClassRequest, append(unknownAttributes(maxUnknown+1), named(KindHello))...)
+	request, err := ParseRequest(b)
+	binding, ok := request.(Binding)
+	if err != nil || !ok || len(binding.Unknown) != maxUnknown {
+		t.Errorf("of %d unknown attributes %#v is known, %v", maxUnknown+1, request, err)
+	}
+	var all stun.UnknownAttributes
+	for _, a := range unknownAttributes(maxUnknown + 1) {
+		all = append(all, a.Type)
+	}
+	m := stun.Message{Raw: PlainError{ID: id4, Code: CodeUnknownAttribute, Unknown: append(binding.Unknown, 0x7FFF)}.Encode()}
 	if err := m.Decode(); err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +315,7 @@ func TestUnknownAttributes(t *testing.T) {
 	if err := listed.GetFrom(&m); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(stun.UnknownAttributes{1, 2, 3, 4}, listed); diff != "" || len(m.Raw) != 48 {
+	if diff := cmp.Diff(all[:maxUnknown], listed); diff != "" || len(m.Raw) != 72 {
 		t.Errorf("420 response of %d bytes (-want +got):\n%s", len(m.Raw), diff)
 	}
 	got, err := ParseReply(m.Raw)

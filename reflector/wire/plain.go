@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 
 	"github.com/pion/stun/v3"
 )
@@ -36,7 +37,7 @@ const (
 // sends it.
 type Plain struct {
 	ID           ID
-	Changes      bool   // it has a CHANGE-REQUEST, with flags or without
+	Changes      bool   // it has a CHANGE-REQUEST, whatever its size and flags
 	Change       Change // its flags
 	ResponsePort uint16 // RESPONSE-PORT; 0: none
 	Pads         bool   // it has a PADDING
@@ -49,12 +50,12 @@ type Plain struct {
 }
 
 // Unknown lists the comprehension-required attributes that the request has and
-// this package doesn't know, the first four of them.
+// this package doesn't know, each once, the first sixteen of them.
 func (p *Plain) Unknown() []uint16 { return p.unknown[:p.unknownCount] }
 
 // Reject adds an attribute to those that are unknown.
 func (p *Plain) Reject(a uint16) {
-	if p.unknownCount < maxUnknown {
+	if p.unknownCount < maxUnknown && !slices.Contains(p.Unknown(), a) {
 		p.unknown[p.unknownCount] = a
 		p.unknownCount++
 	}
@@ -85,6 +86,7 @@ func ParsePlain(b []byte, p *Plain) Form {
 		return FormForeign
 	}
 	*p = Plain{ID: ID(b[8:headerSize])}
+	integrity := false // its attributes end there: RFC 8489 section 14.5
 	for at := headerSize; at < size; {
 		if size-at < attributeHeader {
 			return FormForeign
@@ -96,13 +98,16 @@ func ParsePlain(b []byte, p *Plain) Form {
 		if next > size {
 			return FormForeign
 		}
-		if a == attrMessage {
-			return FormNatprobe
-		}
 		if a == stun.AttrFingerprint && (next != size || !p.fingerprint(b[:at], b[value:value+n])) {
 			return FormForeign
 		}
-		p.attribute(a, b[value:value+n])
+		if !integrity {
+			if a == attrMessage {
+				return FormNatprobe
+			}
+			p.attribute(a, b[value:value+n])
+			integrity = endsAttributes(a)
+		}
 		at = next
 	}
 	if size != len(b) { // RFC 8489 section 5: the length is that of the whole message
@@ -120,7 +125,7 @@ func (p *Plain) attribute(a stun.AttrType, value []byte) {
 		switch {
 		case p.Changes:
 		case len(value) != 4:
-			p.Bad = true
+			p.Changes, p.Bad = true, true
 		default:
 			p.Changes = true
 			if value[3]&changePortFlag != 0 {
@@ -148,6 +153,13 @@ func (p *Plain) attribute(a stun.AttrType, value []byte) {
 			p.Reject(a.Value())
 		}
 	}
+}
+
+// endsAttributes says whether what follows a is to be ignored (RFC 8489 sections
+// 14.5 and 14.6). Of the exceptions, FINGERPRINT is looked at elsewhere, and
+// MESSAGE-INTEGRITY-SHA256 means nothing to a server without credentials.
+func endsAttributes(a stun.AttrType) bool {
+	return a == stun.AttrMessageIntegrity || a == stun.AttrMessageIntegritySHA256
 }
 
 // fingerprint says whether value is the FINGERPRINT of a message (RFC 8489

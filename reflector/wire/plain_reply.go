@@ -54,7 +54,7 @@ var padding [MaxPlainPadding]byte
 type PlainError struct {
 	ID          ID
 	Code        Code
-	Unknown     []uint16 // at most four go along
+	Unknown     []uint16 // at most sixteen go along
 	Fingerprint bool
 }
 
@@ -79,8 +79,9 @@ func (r PlainError) Append(b []byte) []byte {
 	return closeMessage(b, start, r.Fingerprint)
 }
 
-// maxUnknown bounds a 420 response, to 48 bytes of payload without FINGERPRINT.
-const maxUnknown = 4
+// maxUnknown is more attributes than any client needs, and bounds what a request
+// costs and the 420 response, to 72 bytes of payload without FINGERPRINT.
+const maxUnknown = 16
 
 const magicCookie = 0x2112A442
 

@@ -25,6 +25,15 @@ func attribute(a stun.AttrType, value ...byte) stun.RawAttribute {
 	return stun.RawAttribute{Type: a, Value: value}
 }
 
+// unknownAttributes are n attributes that have never been assigned.
+func unknownAttributes(n int) []stun.RawAttribute {
+	all := make([]stun.RawAttribute, n)
+	for i := range all {
+		all[i].Type = stun.AttrType(0x7F00 + i)
+	}
+	return all
+}
+
 // fingerprinted adds a FINGERPRINT to a message, as pion does it.
 func fingerprinted(t testing.TB, b []byte) []byte {
 	t.Helper()
@@ -39,6 +48,10 @@ func fingerprinted(t testing.TB, b []byte) []byte {
 }
 
 func TestParsePlain(t *testing.T) {
+	var sixteen []uint16
+	for _, a := range unknownAttributes(16) {
+		sixteen = append(sixteen, a.Type.Value())
+	}
 	flipped := fingerprinted(t, plainRequest())
 	flipped[10] ^= 1
 	tests := []struct {
@@ -49,7 +62,8 @@ func TestParsePlain(t *testing.T) {
 		unknown []uint16
 	}{
 		{"bare", plainRequest(), FormPlain, Plain{}, nil},
-		{"RFC 5769's", vector(t, rfc5769Request), FormPlain, Plain{Fingerprint: true}, nil},
+		{"RFC 5769's, of ICE", vector(t, rfc5769Request), FormPlain, Plain{Fingerprint: true}, []uint16{0x0024}},
+		{"ICE's", plainRequest(attribute(stun.AttrPriority, 1, 2, 3, 4), attribute(stun.AttrUseCandidate)), FormPlain, Plain{}, []uint16{0x0024, 0x0025}},
 		{"RFC 5769's with a long-term credential", vector(t, rfc5769LongTerm), FormPlain, Plain{}, nil},
 		{"change nothing", plainRequest(attribute(attrChangeRequest, 0, 0, 0, 0)), FormPlain, Plain{Changes: true}, nil},
 		{"change the port", plainRequest(attribute(attrChangeRequest, 0, 0, 0, 2)), FormPlain, Plain{Changes: true, Change: ChangePort}, nil},
@@ -58,7 +72,7 @@ func TestParsePlain(t *testing.T) {
 			"the first counts", plainRequest(attribute(attrChangeRequest, 0, 0, 0, 4), attribute(attrChangeRequest, 0, 0, 0, 2)),
 			FormPlain, Plain{Changes: true, Change: ChangeAddr}, nil,
 		},
-		{"change of three bytes", plainRequest(attribute(attrChangeRequest, 0, 0, 6)), FormPlain, Plain{Bad: true}, nil},
+		{"change of three bytes", plainRequest(attribute(attrChangeRequest, 0, 0, 6)), FormPlain, Plain{Changes: true, Bad: true}, nil},
 		{"port", plainRequest(attribute(attrResponsePort, 0x12, 0x34)), FormPlain, Plain{ResponsePort: 0x1234}, nil},
 		{"port with its padding", plainRequest(attribute(attrResponsePort, 0x12, 0x34, 0, 0)), FormPlain, Plain{ResponsePort: 0x1234}, nil},
 		{"port 0", plainRequest(attribute(attrResponsePort, 0, 0)), FormPlain, Plain{Bad: true}, nil},
@@ -70,7 +84,37 @@ func TestParsePlain(t *testing.T) {
 		},
 		{
 			"unknown ones", plainRequest(attribute(1), attribute(2), attribute(4), attribute(5), attribute(7), attribute(0x8001)),
-			FormPlain, Plain{}, []uint16{1, 2, 4, 5},
+			FormPlain, Plain{}, []uint16{1, 2, 4, 5, 7},
+		},
+		{
+			"unknown ones again", plainRequest(attribute(2), attribute(1), attribute(2, 3), attribute(1)),
+			FormPlain, Plain{}, []uint16{2, 1},
+		},
+		{"twenty unknown ones", plainRequest(unknownAttributes(20)...), FormPlain, Plain{}, sixteen},
+		{
+			"behind MESSAGE-INTEGRITY", plainRequest(
+				attribute(attrChangeRequest, 0, 0, 0, 2), attribute(stun.AttrMessageIntegrity, make([]byte, 20)...), attribute(attrResponsePort, 1, 1),
+				attribute(attrPlainPadding), attribute(1), attribute(attrMessage, version, byte(KindHello), 0, 0),
+			),
+			FormPlain, Plain{Changes: true, Change: ChangePort}, nil,
+		},
+		{
+			"behind MESSAGE-INTEGRITY-SHA256", plainRequest(
+				attribute(1), attribute(stun.AttrMessageIntegritySHA256, make([]byte, 32)...), attribute(attrChangeRequest), attribute(2),
+			),
+			FormPlain, Plain{}, []uint16{1},
+		},
+		{
+			"both, and FINGERPRINT", fingerprinted(t, plainRequest(
+				attribute(stun.AttrMessageIntegrity, make([]byte, 20)...), attribute(stun.AttrMessageIntegritySHA256, make([]byte, 32)...), attribute(1),
+			)),
+			FormPlain, Plain{Fingerprint: true}, nil,
+		},
+		{
+			"behind MESSAGE-INTEGRITY a FINGERPRINT of another message", plainRequest(
+				attribute(stun.AttrMessageIntegrity, make([]byte, 20)...), attribute(stun.AttrFingerprint, 1, 2, 3, 4),
+			),
+			FormForeign, Plain{}, nil,
 		},
 		{"fingerprint", fingerprinted(t, plainRequest(attribute(attrChangeRequest, 0, 0, 0, 0))), FormPlain, Plain{Changes: true, Fingerprint: true}, nil},
 		{"fingerprint of another message", flipped, FormForeign, Plain{}, nil},
@@ -187,6 +231,13 @@ func FuzzParsePlain(f *testing.F) {
 	f.Add(vector(f, rfc5769Request))
 	f.Add(plainRequest(attribute(attrChangeRequest, 0, 0, 0, 6), attribute(attrResponsePort, 1, 2)))
 	f.Add(fingerprinted(f, plainRequest(attribute(attrPlainPadding, 1, 2, 3))))
+	f.Add(vector(f, rfc5769LongTerm))
+	integrity, sha256 := attribute(stun.AttrMessageIntegrity, make([]byte, 20)...), attribute(stun.AttrMessageIntegritySHA256, make([]byte, 32)...)
+	f.Add(plainRequest(integrity, attribute(attrChangeRequest, 0, 0, 0, 6), attribute(1)))
+	f.Add(plainRequest(integrity, attribute(attrMessage, version, byte(KindHello), 0, 0)))
+	f.Add(plainRequest(attribute(attrMessage, version, byte(KindHello), 0, 0), integrity, attribute(1)))
+	f.Add(fingerprinted(f, plainRequest(integrity, sha256)))
+	f.Add(fingerprinted(f, plainRequest(sha256, integrity, attribute(attrResponsePort, 1, 2))))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var p Plain
 		form := ParsePlain(b, &p)
@@ -210,12 +261,15 @@ func FuzzParsePlain(f *testing.F) {
 				t.Errorf("% x has no FINGERPRINT to pion", b)
 			}
 		}
+		if len(binding.Unknown) == maxUnknown {
+			return // RFC 5780's are among them, and others left out
+		}
 		var unknown []uint16
 		for _, a := range binding.Unknown {
 			if a == stun.AttrXORMappedAddress.Value() {
 				return // to pion 0x8020 is that as well
 			}
-			if at := stun.AttrType(a); at != attrChangeRequest && at != attrResponsePort && at != attrPlainPadding && len(unknown) < maxUnknown {
+			if at := stun.AttrType(a); at != attrChangeRequest && at != attrResponsePort && at != attrPlainPadding {
 				unknown = append(unknown, a)
 			}
 		}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/pion/stun/v3"
@@ -99,6 +100,9 @@ func ParseRequest(b []byte) (Request, error) {
 	if m.Type.Method != stun.MethodBinding {
 		return nil, ErrNotSTUN
 	}
+	if i := slices.IndexFunc(m.Attributes, func(a stun.RawAttribute) bool { return endsAttributes(a.Type) }); i >= 0 {
+		m.Attributes = m.Attributes[:i+1]
+	}
 	k, err := kind(m)
 	switch {
 	case m.Type.Class != stun.ClassRequest:
@@ -136,7 +140,7 @@ func ParseRequest(b []byte) (Request, error) {
 func parseBinding(m *stun.Message) Binding {
 	r := Binding{ID: m.TransactionID}
 	for _, a := range m.Attributes {
-		if a.Type.Required() && !known(a.Type) {
+		if a.Type.Required() && !known(a.Type) && len(r.Unknown) < maxUnknown && !slices.Contains(r.Unknown, a.Type.Value()) {
 			r.Unknown = append(r.Unknown, a.Type.Value())
 		}
 	}
@@ -144,12 +148,13 @@ func parseBinding(m *stun.Message) Binding {
 }
 
 // known lists the comprehension-required attributes that a Binding request may
-// carry without harm: they mean nothing to a server without credentials.
+// carry without harm: they mean nothing to a server without credentials. Those
+// of ICE (PRIORITY and USE-CANDIDATE, RFC 8445 section 16.1) are not among them:
+// who sends them takes the server for a peer.
 func known(a stun.AttrType) bool {
 	switch a {
 	case stun.AttrUsername, stun.AttrRealm, stun.AttrNonce, stun.AttrMessageIntegrity,
-		stun.AttrMessageIntegritySHA256, stun.AttrPasswordAlgorithm, stun.AttrUserhash,
-		stun.AttrPriority, stun.AttrUseCandidate:
+		stun.AttrMessageIntegritySHA256, stun.AttrPasswordAlgorithm, stun.AttrUserhash:
 		return true
 	default:
 		return false

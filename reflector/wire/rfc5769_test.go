@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/pion/stun/v3"
 )
 
 // The test vectors of RFC 5769: what other people's clients and servers send.
@@ -49,11 +50,17 @@ func vector(t testing.TB, text string) []byte {
 }
 
 func TestRFC5769Requests(t *testing.T) {
-	for name, text := range map[string]string{"short-term": rfc5769Request, "long-term": rfc5769LongTerm} {
-		b := vector(t, text)
+	for _, tt := range []struct {
+		name, text string
+		unknown    []uint16
+	}{
+		{"short-term, of ICE", rfc5769Request, []uint16{stun.AttrPriority.Value()}},
+		{"long-term", rfc5769LongTerm, nil},
+	} {
+		b := vector(t, tt.text)
 		got, err := ParseRequest(b)
-		if diff := cmp.Diff(Request(Binding{ID: ID(b[8:20])}), got); diff != "" || err != nil {
-			t.Errorf("%s: error %v (-want +got):\n%s", name, err, diff)
+		if diff := cmp.Diff(Request(Binding{ID: ID(b[8:20]), Unknown: tt.unknown}), got); diff != "" || err != nil {
+			t.Errorf("%s: error %v (-want +got):\n%s", tt.name, err, diff)
 		}
 	}
 }
