@@ -67,8 +67,9 @@ func adminHandler(r *reflector.Reflector) http.Handler {
 	registry.MustRegister(reflector.NewCollector(r), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: adminTimeout}))
+	h := newHealth(r.Stats)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, req *http.Request) {
-		if err := healthy(req.Context(), r); err != nil {
+		if err := h.check(req.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
@@ -77,13 +78,31 @@ func adminHandler(r *reflector.Reflector) http.Handler {
 	return mux
 }
 
-// healthy says why a reflector isn't well. Its sockets end the program when
-// they fail, so what is left is that it is stuck.
-func healthy(ctx context.Context, r *reflector.Reflector) error {
-	told := make(chan reflector.Stats, 1)
-	go func() { told <- r.Stats() }()
+// health asks a reflector for its counters, one question at a time: one that is
+// stuck holds one goroutine, however many ask.
+type health struct {
+	stats  func() reflector.Stats
+	asking chan struct{} // has room for one question
+}
+
+func newHealth(stats func() reflector.Stats) *health {
+	return &health{stats: stats, asking: make(chan struct{}, 1)}
+}
+
+// check says why a reflector isn't well. Its sockets end the program when they
+// fail, so what is left is that it is stuck.
+func (h *health) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
+	told := make(chan reflector.Stats, 1)
+	select {
+	case h.asking <- struct{}{}:
+		go func() {
+			told <- h.stats()
+			<-h.asking
+		}()
+	case <-ctx.Done(): // the question before isn't answered yet
+	}
 	select {
 	case s := <-told:
 		if s.Sockets == 0 {

@@ -4,8 +4,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/natprobe/natprobe/reflector"
 )
@@ -59,8 +63,54 @@ func TestAdmin(t *testing.T) {
 			t.Errorf("%s %s: %d, want %d", try.method, try.path, status, try.want)
 		}
 	}
+	_, page := get("GET", "/metrics")
+	lintMetrics(t, page)
 	conn.Close()
 	if err := <-served; err == nil {
 		t.Error("Serve says nothing of a socket that was closed")
 	}
+}
+
+// lintMetrics looks at all that is served, the runtime's metrics too.
+func lintMetrics(t *testing.T, page string) {
+	t.Helper()
+	problems, err := promlint.New(strings.NewReader(page)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	for _, name := range []string{"go_goroutines", "process_start_time_seconds"} {
+		if !strings.Contains(page, "\n"+name+" ") && runtime.GOOS == "linux" {
+			t.Errorf("no %s", name)
+		}
+	}
+}
+
+// TestHealthStuck: a reflector that doesn't answer is told to all who ask, keeps
+// one question, and is well when it answers again.
+func TestHealthStuck(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked, stuck := 0, make(chan struct{})
+		h := newHealth(func() reflector.Stats {
+			asked++
+			<-stuck
+			return reflector.Stats{Sockets: 1}
+		})
+		for range 3 {
+			if err := h.check(t.Context()); err == nil || !strings.Contains(err.Error(), "no counters") {
+				t.Errorf("a reflector that is stuck is told as %v", err)
+			}
+		}
+		synctest.Wait()
+		if asked != 1 {
+			t.Errorf("%d questions wait for it, want 1", asked)
+		}
+		close(stuck)
+		if err := h.check(t.Context()); err != nil {
+			t.Errorf("when it answers again: %v", err)
+		}
+	})
 }
