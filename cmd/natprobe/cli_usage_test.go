@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/natprobe/natprobe/probe"
 	"github.com/natprobe/natprobe/reflector/wire"
@@ -29,6 +32,7 @@ func TestCommandLines(t *testing.T) {
 	if err := gone.Close(); err != nil {
 		t.Fatal(err)
 	}
+	huge := writeFile(t, "huge", strings.Repeat("x", maxSecret+1))
 	short := writeFile(t, "short", strings.Repeat("x", wire.MinSecret-1)+"\n")
 	text := writeFile(t, "notes.txt", "not a record\n")
 	empty := writeFile(t, "empty.json", "")
@@ -95,6 +99,10 @@ func TestCommandLines(t *testing.T) {
 		{"address of others", "reflector --listen 192.0.2.1:0", "", exitFailed, []string{"192.0.2.1:0", "doesn't have that address"}},
 		{"short secret", "reflector --secret-file " + short, "", exitUsage, []string{short, fmt.Sprintf("has %d bytes, at least %d", wire.MinSecret-1, wire.MinSecret)}},
 		{"no secret", "reflector --secret-file /nonexistent/secret", "", exitUsage, []string{"/nonexistent/secret"}},
+		{"secret without a name", "reflector --secret-file=", "", exitUsage, []string{"--secret-file '' names no file"}},
+		{"secret that is no file", "reflector --secret-file " + os.DevNull, "", exitUsage, []string{os.DevNull + " is not a regular file"}},
+		{"secret that is a folder", "reflector --secret-file " + filepath.Dir(short), "", exitUsage, []string{filepath.Dir(short) + " is not a regular file"}},
+		{"huge secret", "reflector --secret-file " + huge, "", exitUsage, []string{huge, fmt.Sprintf("at most %d bytes", maxSecret)}},
 		{"negative limit", "reflector --limit-pps -1", "", exitUsage, []string{"--limit-pps -1"}},
 		{"alternate that is no address", "reflector --alternate somewhere", "", exitUsage, []string{`--alternate "somewhere"`, "IP:PORT"}},
 		{"alternate without primary", "reflector --alternate 192.0.2.2:3479", "", exitUsage, []string{"--alternate 192.0.2.2:3479", "--listen 192.0.2.1:3478"}},
@@ -120,7 +128,9 @@ func TestCommandLines(t *testing.T) {
 			if tt.env != "" {
 				env[reflectorVariable] = tt.env
 			}
-			got := natprobe(t.Context(), env, "", strings.Fields(tt.args)...)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // one that is right by mistake may run for ever
+			defer cancel()
+			got := natprobe(ctx, env, "", strings.Fields(tt.args)...)
 			if got.status != tt.status {
 				t.Errorf("status %d, want %d", got.status, tt.status)
 			}

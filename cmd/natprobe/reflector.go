@@ -27,6 +27,9 @@ import (
 // maxSockets is more than the processors of any machine that this is for.
 const maxSockets = 256
 
+// maxSecret is more bytes than any secret has. What is larger is something else.
+const maxSecret = 64 << 10
+
 // garbagePercent is how much garbage there may be for the memory in use.
 const garbagePercent = 10
 
@@ -61,7 +64,13 @@ elsewhere, tells whether it does. Ctrl-C or SIGTERM ends it.`,
   natprobe reflector --listen 192.0.2.1:3478 --alternate 192.0.2.2:3479
   natprobe reflector --secret-file /etc/natprobe/secret --log-format json`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.reflector(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			// In the configuration file it is the default, as its example writes it.
+			if flag := cmd.Flags().Lookup("secret-file"); flag.Changed && f.secretFile == "" && a.config.sources[flag].line == 0 {
+				return usagef("--secret-file '' names no file; leave the flag out for a random secret")
+			}
+			return a.reflector(cmd.Context(), f)
+		},
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -133,6 +142,13 @@ func (f reflectorFlags) shared() int {
 // readSecret reads a secret. The end of line that editors leave is no part of
 // it.
 func readSecret(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, fmt.Errorf("--secret-file: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxSecret { // a pipe would be waited for, a device read for ever
+		return nil, fmt.Errorf("--secret-file: %s is not a regular file of at most %d bytes; put the secret into one", name, maxSecret)
+	}
 	secret, err := os.ReadFile(name)
 	if err != nil {
 		return nil, fmt.Errorf("--secret-file: %w", err)
@@ -143,6 +159,14 @@ func readSecret(name string) ([]byte, error) {
 			name, len(secret), wire.MinSecret)
 	}
 	return secret, nil
+}
+
+// exposed reports whether everyone on this machine can read a file. A group is
+// chosen; and where systemd hands over a credential by an access list, that
+// shows as the group's right.
+func exposed(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode()&0o007 != 0 && runtime.GOOS != "windows" // which has no such modes
 }
 
 func (a *app) reflector(ctx context.Context, f reflectorFlags) error {
@@ -178,6 +202,9 @@ func (a *app) reflector(ctx context.Context, f reflectorFlags) error {
 		} else {
 			a.say("%s A second address serves them: --alternate IP:PORT\n", missing)
 		}
+	}
+	if f.secretFile != "" && exposed(f.secretFile) {
+		cfg.Logger.Warn("everyone on this machine can read the secret; chmod o= takes that away", "secret_file", f.secretFile)
 	}
 	if f.admin == "" {
 		return serveAll(ctx, r, servers)

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -113,4 +117,48 @@ func TestHealthStuck(t *testing.T) {
 			t.Errorf("when it answers again: %v", err)
 		}
 	})
+}
+
+// untilServing is a standard error that ends the reflector when that serves.
+type untilServing struct {
+	bytes.Buffer
+	end context.CancelFunc
+}
+
+func (u *untilServing) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("serving")) {
+		u.end()
+	}
+	return u.Buffer.Write(b)
+}
+
+// TestReflectorTells: what it says when it begins, in text and JSON.
+func TestReflectorTells(t *testing.T) {
+	t.Parallel()
+	secret, open := writeFile(t, "secret", strings.Repeat("x", 32)), writeFile(t, "open", strings.Repeat("x", 32))
+	if err := os.Chmod(secret, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(open, 0o644); err != nil { //nolint:gosec // to be warned of
+		t.Fatal(err)
+	}
+	blank := writeFile(t, "config.yaml", "verbs: {reflector: {secret-file: \"\"}}\n")
+	const warning = "level=WARN"
+	for _, tt := range []struct{ args, says, not string }{
+		{"--secret-file " + open, warning + `.*can read the secret.*secret_file=.*open`, "Metrics"},
+		{"--secret-file " + secret, "Listening on", warning},
+		{"--config " + blank, "Listening on", warning},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			ctx, end := context.WithCancel(t.Context())
+			defer end()
+			said := &untilServing{end: end}
+			nothing := func(string) (string, bool) { return "", false }
+			args := append(strings.Fields("reflector --listen 127.0.0.1:0 --config "+os.DevNull), strings.Fields(tt.args)...)
+			status := run(ctx, args, nothing, strings.NewReader(""), io.Discard, said)
+			if got := said.String(); status != exitDone || !regexp.MustCompile(tt.says).MatchString(got) || strings.Contains(got, tt.not) {
+				t.Errorf("status %d; want %q and no %q in:\n%s", status, tt.says, tt.not, got)
+			}
+		})
+	}
 }
