@@ -281,6 +281,8 @@ func TestDiscoveryErrors(t *testing.T) {
 		{"127.0.0.1:3478", "127.0.0.2:3478", "port must differ"},
 		{"127.0.0.1:3478", "[::1]:3479", "same family"},
 		{"0.0.0.0:3478", "127.0.0.2:3479", "both named"},
+		{"[fe80::1%1]:3478", "[2001:db8::1]:3479", "link-local"},
+		{"[2001:db8::1]:3478", "[fe80::1%1]:3479", "link-local"},
 		{"127.0.0.1:3478", "127.0.0.2:0", "both ports"},
 	} {
 		d, err := ListenDiscovery(t.Context(), netip.MustParseAddrPort(tt.primary), netip.MustParseAddrPort(tt.alternate), 1)

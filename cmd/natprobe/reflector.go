@@ -241,21 +241,21 @@ func (a *app) announce(ctx context.Context, f reflectorFlags, logger *slog.Logge
 }
 
 // listenError says what to do where a socket can't be had.
-func listenError(flag, address string, err error) error {
+func listenError(what string, err error) error {
 	var system *net.OpError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%s %s: another program uses that port; end it, or choose another port", flag, address)
+		return fmt.Errorf("%s: another program uses that port; end it, or choose another port", what)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("%s %s: this machine doesn't have that address; its own are told by: ip address", flag, address)
+		return fmt.Errorf("%s: this machine doesn't have that address; its own are told by: ip address", what)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("%s %s: not allowed; ports below 1024 need root on most systems", flag, address)
+		return fmt.Errorf("%s: not allowed; ports below 1024 need root on most systems", what)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return fmt.Errorf("%s %s: no file descriptors are left; allow more (ulimit -n, or LimitNOFILE= in a unit of systemd), or open fewer sockets", flag, address)
+		return fmt.Errorf("%s: no file descriptors are left; allow more (ulimit -n, or LimitNOFILE= in a unit of systemd), or open fewer sockets", what)
 	case errors.As(err, &system):
-		return err
+		return fmt.Errorf("%s: %w", what, err)
 	default:
-		return usageError{fmt.Errorf("%s: %w", flag, err)}
+		return usageError{fmt.Errorf("%s: %w", what, err)}
 	}
 }
 

@@ -37,13 +37,21 @@ type admin struct {
 
 // openAdmin opens the address.
 func openAdmin(ctx context.Context, address string, r *reflector.Reflector, logger *slog.Logger) (*admin, error) {
-	if _, err := netip.ParseAddrPort(address); err != nil {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
 		return nil, usagef("--admin %q: want IP:PORT, as 127.0.0.1:9478", address)
 	}
+	if err := unfit(at.Addr()); err != nil {
+		return nil, usagef("--admin %s: %w", address, err)
+	}
+	network := "tcp"
+	if at.Addr().Unmap().Is4() {
+		network = "tcp4" // for 0.0.0.0 Go would take IPv6 too
+	}
 	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", address)
+	listener, err := config.Listen(ctx, network, address)
 	if err != nil {
-		return nil, listenError("--admin", address, err)
+		return nil, listenError("--admin "+address, err)
 	}
 	return &admin{listener: listener, server: adminServer(r, logger)}, nil
 }
