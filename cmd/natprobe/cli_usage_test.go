@@ -164,6 +164,10 @@ func TestCommandLines(t *testing.T) {
 					t.Errorf("it doesn't say %q", part)
 				}
 			}
+			wrong, _ := strings.CutSuffix(got.stderr, "\"natprobe reflector --help\" tells more.\n")
+			if strings.HasPrefix(tt.args, "reflector ") && tt.status != exitDone && strings.Count(wrong, "\n") != 1 {
+				t.Error("it says more than what is wrong")
+			}
 			if silent != "" {
 				t.Errorf("the other stream has %q, want nothing", silent)
 			}

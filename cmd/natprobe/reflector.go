@@ -58,7 +58,9 @@ the guide in the folder reflector. Plain STUN clients are answered too.
 
 The machine's own firewall must let the port in and out without state, or its
 timers are measured instead of the prober's NAT: "natprobe reflector check", run
-elsewhere, tells whether it does. Ctrl-C or SIGTERM ends it.`,
+elsewhere, tells whether it does. Ctrl-C or SIGTERM ends it.
+
+Status: 0 ended by a signal, 1 failed, 2 usage or bad input.`,
 		Example: `  natprobe reflector
   natprobe reflector --listen 192.0.2.1:3478 --listen '[2001:db8::1]:3478'
   natprobe reflector --listen 192.0.2.1:3478 --alternate 192.0.2.2:3479
@@ -187,13 +189,24 @@ func (a *app) reflector(ctx context.Context, f reflectorFlags) error {
 	if err != nil {
 		return err
 	}
+	var admin *admin
+	if f.admin != "" {
+		if admin, err = openAdmin(ctx, f.admin, r, cfg.Logger); err != nil {
+			return err
+		}
+		defer admin.close()
+	}
 	servers, err := plan.open(ctx, f.shared())
 	if err != nil {
 		return err
 	}
+	// Nothing is said before all is open: an error stands alone.
 	for _, s := range servers {
 		defer s.close()
 		a.announce(ctx, f, cfg.Logger, plan, s.conns)
+	}
+	if admin != nil {
+		a.announceAdmin(f, cfg.Logger, admin.listener.Addr())
 	}
 	if len(plan.pairs) == 0 {
 		const missing = "With one address, STUN clients' tests of how a NAT maps and filters (RFC 5780) are refused."
@@ -206,12 +219,8 @@ func (a *app) reflector(ctx context.Context, f reflectorFlags) error {
 	if f.secretFile != "" && exposed(f.secretFile) {
 		cfg.Logger.Warn("everyone on this machine can read the secret; chmod o= takes that away", "secret_file", f.secretFile)
 	}
-	if f.admin == "" {
+	if admin == nil {
 		return serveAll(ctx, r, servers)
-	}
-	admin, err := openAdmin(ctx, f.admin, r, cfg.Logger)
-	if err != nil {
-		return err
 	}
 	serving, stop := context.WithCancel(ctx)
 	var beside sync.WaitGroup
@@ -238,6 +247,18 @@ func (a *app) announce(ctx context.Context, f reflectorFlags, logger *slog.Logge
 		return
 	}
 	a.say("Listening on %s (UDP). To measure against it, run elsewhere:\n\n  %s\n", strings.Join(addresses, ", "), command)
+}
+
+// announceAdmin says where metrics and health are.
+func (a *app) announceAdmin(f reflectorFlags, logger *slog.Logger, listener net.Addr) {
+	if f.logFormat == "json" {
+		logger.Info("admin listening", "address", listener.String())
+	} else {
+		a.say("Metrics and health: http://%s/metrics and /healthz\n", listener)
+	}
+	if at, err := netip.ParseAddrPort(listener.String()); err == nil && (at.Addr().IsUnspecified() || isPublic(at.Addr())) {
+		logger.Warn("the admin address is not for the public; keep others out by a firewall", "address", listener.String())
+	}
 }
 
 // listenError says what to do where a socket can't be had.
@@ -287,10 +308,15 @@ func publicAddr(ctx context.Context) (netip.Addr, bool) {
 	// but they have the default route.
 	for _, elsewhere := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} {
 		addr, err := localAddr(ctx, netip.MustParseAddrPort(elsewhere))
-		shared := netip.MustParsePrefix("100.64.0.0/10") // behind a carrier's NAT, RFC 6598
-		if err == nil && addr.IsGlobalUnicast() && !addr.IsPrivate() && !shared.Contains(addr) {
+		if err == nil && isPublic(addr) {
 			return addr, true
 		}
 	}
 	return netip.Addr{}, false
+}
+
+// isPublic reports whether an address is one of the Internet.
+func isPublic(addr netip.Addr) bool {
+	shared := netip.MustParsePrefix("100.64.0.0/10") // behind a carrier's NAT, RFC 6598
+	return addr.IsGlobalUnicast() && !addr.IsPrivate() && !shared.Contains(addr)
 }

@@ -122,6 +122,9 @@ func (h *health) check(ctx context.Context) error {
 	}
 }
 
+// close gives the address back, served or not.
+func (s *admin) close() { _ = s.listener.Close() } // served, it is closed already
+
 // serve serves until ctx is done.
 func (s *admin) serve(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { _ = s.server.Close() })()

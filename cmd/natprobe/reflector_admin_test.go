@@ -145,6 +145,9 @@ func TestReflectorTells(t *testing.T) {
 	blank := writeFile(t, "config.yaml", "verbs: {reflector: {secret-file: \"\"}}\n")
 	const warning = "level=WARN"
 	for _, tt := range []struct{ args, says, not string }{
+		{"--admin 127.0.0.1:0", `(?s)Listening on .*\nMetrics and health: http://127\.0\.0\.1:[1-9]\d*/metrics and /healthz\n`, warning},
+		{"--admin 127.0.0.1:0 --log-format json", `"msg":"listening"(.*\n).*"msg":"admin listening","address":"127\.0\.0\.1:[1-9]\d*"`, "WARN"},
+		{"--admin 0.0.0.0:0", warning + `.*the admin address is not for the public.*address=0\.0\.0\.0:[1-9]`, "the secret"},
 		{"--secret-file " + open, warning + `.*can read the secret.*secret_file=.*open`, "Metrics"},
 		{"--secret-file " + secret, "Listening on", warning},
 		{"--config " + blank, "Listening on", warning},
