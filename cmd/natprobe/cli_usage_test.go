@@ -48,6 +48,7 @@ func TestCommandLines(t *testing.T) {
 	}{
 		{"nothing", "", "", exitDone, []string{"measure", "reflector", "natprobe measure --lab fast"}},
 		{"help of a verb", "measure --help", "", exitDone, []string{"--reflector HOST[:PORT]", "130 interrupted", "(default 6m0s)"}},
+		{"help of reflector", "reflector --help", "", exitDone, []string{"--listen IP:PORT", "Status: 0 ended by a signal"}},
 		{"help in words", "help recommend", "", exitDone, []string{"--implementation"}},
 		{"version", "version", "", exitDone, []string{"natprobe "}},
 		{"version as JSON", "version --json", "", exitDone, []string{`{"name":"natprobe",`}},
