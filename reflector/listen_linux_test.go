@@ -15,7 +15,7 @@ import (
 // no IPv6, as after booting with ipv6.disable=1.
 func TestListenWithoutIPv6(t *testing.T) {
 	const test = "TestLoopback/:0_at_127.0.0.3"
-	command := exec.Command(os.Args[0], "-test.v", "-test.run=^"+strings.Replace(test, "/", "$/^", 1)+"$") //nolint:gosec // these tests
+	command := exec.Command(os.Args[0], "-test.v", "-test.run=^"+strings.Replace(test, "/", "$/^", 1)+"$")
 	var output []byte
 	done := make(chan error)
 	go func() {

@@ -139,7 +139,7 @@ func TestReflectorTells(t *testing.T) {
 	if err := os.Chmod(secret, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(open, 0o644); err != nil { //nolint:gosec // to be warned of
+	if err := os.Chmod(open, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	blank := writeFile(t, "config.yaml", "verbs: {reflector: {secret-file: \"\"}}\n")
