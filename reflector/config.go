@@ -13,6 +13,10 @@ import (
 // away what keeps a reflector harmless or alive.
 const Unlimited = -1
 
+// MaxPPS is the largest Limits.PPS: far above what a machine can take, and within what
+// a meter can tell.
+const MaxPPS = 10_000_000
+
 // The default limits.
 const (
 	// DefaultMaxDelay is above the longest timer that UDP mappings are known to
@@ -47,9 +51,6 @@ const (
 	// prefixShare is how many addresses' worth of pending orders and sessions
 	// one /24 or /48 may hold: a /48 has 65,536 /64s.
 	prefixShare = 8
-	// maxPPS is the largest PPS: far above what a machine can take, and within what
-	// a meter can tell.
-	maxPPS = 10_000_000
 	// plainShare is how many addresses' worth of plain STUN requests a second a
 	// /24 or /48 may send, and of natprobe's messages without a good token.
 	plainShare = 4
@@ -130,7 +131,7 @@ func (l Limits) validate() error {
 		value, low, high int
 	}{
 		{"Pending", l.Pending, Unlimited, 1 << 30},
-		{"PPS", l.PPS, Unlimited, maxPPS},
+		{"PPS", l.PPS, Unlimited, MaxPPS},
 		{"SlotAddress", l.SlotAddress, Unlimited, maxSlotLimit},
 		{"SlotPrefix", l.SlotPrefix, Unlimited, maxSlotLimit},
 		{"Orders", l.Orders, 0, 1 << 30},

@@ -74,7 +74,8 @@ func (d Discovery) ports() ([]*port, error) {
 // ListenDiscovery opens the sockets of a Discovery: on both addresses, with the
 // ports of both. At the primary address and port there are so many sockets as
 // ListenShared opens. Addresses and ports must differ, the family must be the
-// same, and none may be a wildcard.
+// same, and none may be a wildcard or need a zone. An error of the system is a
+// *net.OpError with the address of the socket that couldn't be opened.
 func ListenDiscovery(ctx context.Context, primary, alternate netip.AddrPort, sockets int) (Discovery, error) {
 	var d Discovery
 	if err := CheckPair(primary, alternate); err != nil {
@@ -101,6 +102,8 @@ func CheckPair(primary, alternate netip.AddrPort) error {
 	switch p, a := primary.Addr().Unmap(), alternate.Addr().Unmap(); {
 	case p.IsUnspecified() || a.IsUnspecified():
 		return errors.New("a server with two addresses needs both named, as 192.0.2.1:3478")
+	case needsZone(p) || needsZone(a):
+		return errors.New("link-local addresses can't be a pair: clients are told of the other address, without its zone")
 	case p == a:
 		return fmt.Errorf("the alternate address must differ from the primary one, both are %v", p)
 	case p.Is4() != a.Is4():
@@ -113,6 +116,8 @@ func CheckPair(primary, alternate netip.AddrPort) error {
 		return nil
 	}
 }
+
+func needsZone(addr netip.Addr) bool { return addr.Is6() && addr.IsLinkLocalUnicast() }
 
 // Close closes all sockets of d.
 func (d Discovery) Close() error {

@@ -17,9 +17,9 @@ const socketBuffer = 4 << 20
 
 // Listen opens a UDP socket on an IP address and port, as "192.0.2.1:3478" or
 // "[2001:db8::1]:3478". Without an address, as ":3478" or "[::]:3478", the
-// socket takes IPv4 and IPv6, "0.0.0.0:3478" IPv4 only; it then answers from
-// the address that was contacted, where the system can do that (Linux), and
-// fails elsewhere. Port 0 takes any free port.
+// socket takes IPv4 and IPv6, as far as the machine has both, "0.0.0.0:3478"
+// IPv4 only; it then answers from the address that was contacted, where the
+// system can do that (Linux), and fails elsewhere. Port 0 takes any free port.
 func Listen(ctx context.Context, address string) (net.PacketConn, error) {
 	conn, err := listenConfig(ctx, net.ListenConfig{}, address)
 	if err != nil {
@@ -28,15 +28,25 @@ func Listen(ctx context.Context, address string) (net.PacketConn, error) {
 	return conn, nil
 }
 
-func listenConfig(ctx context.Context, config net.ListenConfig, address string) (net.PacketConn, error) {
+// ParseListen reads an address as Listen takes it. The unspecified address of
+// IPv6 is what stands for both families.
+func ParseListen(address string) (netip.AddrPort, error) {
 	if strings.HasPrefix(address, ":") {
 		address = "[::]" + address
 	}
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return nil, errors.New("want IP:PORT, as 192.0.2.1:3478 or [2001:db8::1]:3478")
+		return netip.AddrPort{}, errors.New("want IP:PORT, as 192.0.2.1:3478 or [2001:db8::1]:3478")
 	}
-	network := "udp" // both families, for an unspecified IPv6 address
+	return ap, nil
+}
+
+func listenConfig(ctx context.Context, config net.ListenConfig, address string) (net.PacketConn, error) {
+	ap, err := ParseListen(address)
+	if err != nil {
+		return nil, err
+	}
+	network := "udp" // both families, for an unspecified IPv6 address, or the one there is
 	switch {
 	case ap.Addr().Unmap().Is4():
 		network = "udp4"
@@ -50,6 +60,9 @@ func listenConfig(ctx context.Context, config net.ListenConfig, address string) 
 	udp, ok := conn.(*net.UDPConn)
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("got a %T, want a UDP socket", conn), conn.Close())
+	}
+	if err := forbidBroadcast(udp); err != nil {
+		return nil, errors.Join(fmt.Errorf("forbid broadcasts: %w", err), udp.Close())
 	}
 	_ = udp.SetReadBuffer(socketBuffer) // what the system grants will do
 	_ = udp.SetWriteBuffer(socketBuffer)

@@ -1,6 +1,7 @@
 package reflector
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -84,6 +85,17 @@ func (w *wildcard) WriteTo(b []byte, addr net.Addr) (int, error) {
 	}
 	n, _, err := w.WriteMsgUDP(b, oob, &to.UDPAddr)
 	return n, err
+}
+
+// forbidBroadcast keeps a socket from sending to the broadcast address of a network
+// that it is in, which may come as a forged source. Go allows it.
+func forbidBroadcast(conn *net.UDPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	controlErr := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 0) })
+	return errors.Join(controlErr, err)
 }
 
 // share lets further sockets have the port of one that is bound. Until here the

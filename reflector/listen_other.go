@@ -14,3 +14,7 @@ import (
 func answering(*net.UDPConn) (net.PacketConn, error) {
 	return nil, fmt.Errorf("a listener without an address is not supported on %s: name the address to listen on", runtime.GOOS)
 }
+
+// forbidBroadcast does nothing here: what a forged source may reach is left to the
+// system.
+func forbidBroadcast(*net.UDPConn) error { return nil }

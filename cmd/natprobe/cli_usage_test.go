@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/natprobe/natprobe/probe"
 	"github.com/natprobe/natprobe/reflector/wire"
@@ -29,6 +32,7 @@ func TestCommandLines(t *testing.T) {
 	if err := gone.Close(); err != nil {
 		t.Fatal(err)
 	}
+	huge := writeFile(t, "huge", strings.Repeat("x", maxSecret+1))
 	short := writeFile(t, "short", strings.Repeat("x", wire.MinSecret-1)+"\n")
 	text := writeFile(t, "notes.txt", "not a record\n")
 	empty := writeFile(t, "empty.json", "")
@@ -44,6 +48,7 @@ func TestCommandLines(t *testing.T) {
 	}{
 		{"nothing", "", "", exitDone, []string{"measure", "reflector", "natprobe measure --lab fast"}},
 		{"help of a verb", "measure --help", "", exitDone, []string{"--reflector HOST[:PORT]", "130 interrupted", "(default 6m0s)"}},
+		{"help of reflector", "reflector --help", "", exitDone, []string{"--listen IP:PORT", "Status: 0 ended by a signal"}},
 		{"help in words", "help recommend", "", exitDone, []string{"--implementation"}},
 		{"version", "version", "", exitDone, []string{"natprobe "}},
 		{"version as JSON", "version --json", "", exitDone, []string{`{"name":"natprobe",`}},
@@ -95,6 +100,10 @@ func TestCommandLines(t *testing.T) {
 		{"address of others", "reflector --listen 192.0.2.1:0", "", exitFailed, []string{"192.0.2.1:0", "doesn't have that address"}},
 		{"short secret", "reflector --secret-file " + short, "", exitUsage, []string{short, fmt.Sprintf("has %d bytes, at least %d", wire.MinSecret-1, wire.MinSecret)}},
 		{"no secret", "reflector --secret-file /nonexistent/secret", "", exitUsage, []string{"/nonexistent/secret"}},
+		{"secret without a name", "reflector --secret-file=", "", exitUsage, []string{"--secret-file '' names no file"}},
+		{"secret that is no file", "reflector --secret-file " + os.DevNull, "", exitUsage, []string{os.DevNull + " is not a regular file"}},
+		{"secret that is a folder", "reflector --secret-file " + filepath.Dir(short), "", exitUsage, []string{filepath.Dir(short) + " is not a regular file"}},
+		{"huge secret", "reflector --secret-file " + huge, "", exitUsage, []string{huge, fmt.Sprintf("at most %d bytes", maxSecret)}},
 		{"negative limit", "reflector --limit-pps -1", "", exitUsage, []string{"--limit-pps -1"}},
 		{"alternate that is no address", "reflector --alternate somewhere", "", exitUsage, []string{`--alternate "somewhere"`, "IP:PORT"}},
 		{"alternate without primary", "reflector --alternate 192.0.2.2:3479", "", exitUsage, []string{"--alternate 192.0.2.2:3479", "--listen 192.0.2.1:3478"}},
@@ -102,14 +111,35 @@ func TestCommandLines(t *testing.T) {
 		{"one address for both roles", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.1:3479", "", exitUsage, []string{"must differ", "127.0.0.1"}},
 		{"one port for both roles", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.2:3478", "", exitUsage, []string{"port must differ", "3478"}},
 		{"two alternates", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.2:3479 --alternate 127.0.0.3:3479", "", exitUsage, []string{"one already"}},
-		{"pair and the same again", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.2:3479 --listen 127.0.0.1:3479", "", exitUsage, []string{"127.0.0.1:3479 is there twice"}},
-		{"alternate of others", "reflector --listen 127.0.0.1:13478 --alternate 192.0.2.1:13479", "", exitFailed, []string{"192.0.2.1:13479", "doesn't have that address"}},
+		{"pair and the same again", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.2:3479 --listen 127.0.0.1:3479", "", exitUsage, []string{"--listen 127.0.0.1:3479 would take", "--alternate 127.0.0.2:3479"}},
+		{"pair below a wildcard", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.2:3479 --listen :3479", "", exitUsage, []string{"--listen :3479 would take 127.0.0.1:3479 again", "--alternate 127.0.0.2:3479"}},
+		{"the same twice", "reflector --listen 127.0.0.1:3478 --listen 127.0.0.1:3478", "", exitUsage, []string{"--listen 127.0.0.1:3478 is there twice; leave one out"}},
+		{"wildcard and address", "reflector --listen 0.0.0.0:3478 --listen 127.0.0.1:3478", "", exitUsage, []string{"--listen 0.0.0.0:3478 and --listen 127.0.0.1:3478 take the same"}},
+		{"wildcard in two forms", "reflector --listen :3478 --listen [::]:3478", "", exitUsage, []string{"--listen :3478 and --listen [::]:3478 take the same"}},
+		{"wildcards of both and of one", "reflector --listen 0.0.0.0:3478 --listen :3478", "", exitUsage, []string{"--listen 0.0.0.0:3478 and --listen :3478 take the same"}},
+		{"multicast", "reflector --listen 224.0.0.1:3478", "", exitUsage, []string{"--listen 224.0.0.1:3478", "multicast or broadcast"}},
+		{"multicast with a zone", "reflector --listen [ff02::1%lo]:3478", "", exitUsage, []string{"--listen [ff02::1%lo]:3478", "multicast or broadcast"}},
+		{"broadcast", "reflector --listen 255.255.255.255:3478", "", exitUsage, []string{"--listen 255.255.255.255:3478", "multicast or broadcast"}},
+		{"alternate for many", "reflector --listen 127.0.0.1:3478 --alternate 224.0.0.1:3479", "", exitUsage, []string{"--alternate 224.0.0.1:3479", "multicast or broadcast"}},
+		{"zone of another address", "reflector --listen [::1%lo]:3478", "", exitUsage, []string{"--listen [::1%lo]:3478", "leave out %lo"}},
+		{"alternate with a zone", "reflector --listen [::1]:3478 --alternate [::2%lo]:3479", "", exitUsage, []string{"--alternate [::2%lo]:3479", "leave out %lo"}},
+		{"link-local without a zone", "reflector --listen [fe80::1]:3478", "", exitUsage, []string{"--listen [fe80::1]:3478", "needs the zone of an interface that exists, as [fe80::1%eth0]:3478"}},
+		{"link-local with an unknown zone", "reflector --listen [fe80::1%nowhere]:3478", "", exitUsage, []string{"--listen [fe80::1%nowhere]:3478", "needs the zone of an interface that exists"}},
+		{"link-local as alternate", "reflector --listen [::1]:3478 --alternate [fe80::1]:3479", "", exitUsage, []string{"--alternate [fe80::1]:3479", "link-local addresses can't be a pair"}},
+		{"alternate of others", "reflector --listen 127.0.0.1:13478 --alternate 192.0.2.1:13479", "", exitFailed, []string{"--listen 127.0.0.1:13478 --alternate 192.0.2.1:13479: 192.0.2.1:13478: this machine doesn't have that address"}},
 		{"advertised name", "reflector --advertise stun.example.org", "", exitUsage, []string{`--advertise "stun.example.org" is no address`}},
-		{"advertised once for two", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.2:3479 --advertise 192.0.2.1", "", exitUsage, []string{"--advertise is there 1 times", "takes two"}},
+		{"advertised once for two", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.2:3479 --advertise 192.0.2.1", "", exitUsage, []string{"--advertise gives 1 IPv4 address to a pair", "takes two"}},
+		{"advertised twice", "reflector --listen 127.0.0.1:3478 --alternate 127.0.0.2:3479 --advertise 192.0.2.1 --advertise 192.0.2.1", "", exitUsage, []string{"--advertise 192.0.2.1 is there twice"}},
+		{"advertised multicast", "reflector --advertise 224.0.0.1", "", exitUsage, []string{"--advertise 224.0.0.1 is no address that clients elsewhere can reach"}},
+		{"advertised broadcast", "reflector --advertise 255.255.255.255", "", exitUsage, []string{"--advertise 255.255.255.255 is no address that clients elsewhere can reach"}},
+		{"advertised zone", "reflector --advertise fe80::1%lo", "", exitUsage, []string{"--advertise fe80::1%lo is no address that clients elsewhere can reach"}},
+		{"advertised family that nothing listens on", "reflector --listen 127.0.0.1:3478 --advertise 2001:db8::1", "", exitUsage, []string{"--advertise 2001:db8::1: nothing listens on IPv6"}},
 		{"advertised twice for one", "reflector --advertise 192.0.2.1 --advertise 192.0.2.2", "", exitUsage, []string{"--advertise 192.0.2.2", "one public address"}},
 		{"no orders", "reflector --limit-orders 0", "", exitUsage, []string{"--limit-orders 0 is not between 1 and"}},
 		{"admin port in use", "reflector --listen 127.0.0.1:0 --admin " + takenTCP, "", exitFailed, []string{"--admin " + takenTCP, "another program uses that port"}},
 		{"admin that is no address", "reflector --listen 127.0.0.1:0 --admin localhost:9478", "", exitUsage, []string{`--admin "localhost:9478"`, "IP:PORT"}},
+		{"admin for many", "reflector --listen 127.0.0.1:0 --admin 224.0.0.1:9478", "", exitUsage, []string{"--admin 224.0.0.1:9478", "multicast or broadcast"}},
+		{"admin address of others", "reflector --listen 127.0.0.1:0 --admin 192.0.2.1:0", "", exitFailed, []string{"--admin 192.0.2.1:0: this machine doesn't have that address"}},
 		{"sockets", "reflector --sockets 257", "", exitUsage, []string{"--sockets 257 is not between 0 and 256"}},
 		{"log format", "reflector --log-format xml", "", exitUsage, []string{`"xml" is not text or json`}},
 	}
@@ -120,7 +150,9 @@ func TestCommandLines(t *testing.T) {
 			if tt.env != "" {
 				env[reflectorVariable] = tt.env
 			}
-			got := natprobe(t.Context(), env, "", strings.Fields(tt.args)...)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // one that is right by mistake may run for ever
+			defer cancel()
+			got := natprobe(ctx, env, "", strings.Fields(tt.args)...)
 			if got.status != tt.status {
 				t.Errorf("status %d, want %d", got.status, tt.status)
 			}
@@ -132,6 +164,10 @@ func TestCommandLines(t *testing.T) {
 				if !strings.Contains(text, part) {
 					t.Errorf("it doesn't say %q", part)
 				}
+			}
+			wrong, _ := strings.CutSuffix(got.stderr, "\"natprobe reflector --help\" tells more.\n")
+			if strings.HasPrefix(tt.args, "reflector ") && tt.status != exitDone && strings.Count(wrong, "\n") != 1 {
+				t.Error("it says more than what is wrong")
 			}
 			if silent != "" {
 				t.Errorf("the other stream has %q, want nothing", silent)

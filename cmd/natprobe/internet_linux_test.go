@@ -287,37 +287,36 @@ func (b *bot) receive(at time.Time, payload []byte) {
 	}
 }
 
-// ask sends a request until it is answered.
-func (b *bot) ask(request func() []byte) (wire.Reply, error) {
+// ask sends a request until it is answered by a T.
+func ask[T wire.Reply](b *bot, request func() []byte) (T, error) {
 	for range 50 {
 		b.w.send(b.w.packet(nil, b.addr, request()))
-		select {
-		case reply := <-b.answers:
-			return reply, nil
-		case <-time.After(200 * time.Millisecond):
+		for timeout := time.After(200 * time.Millisecond); timeout != nil; {
+			select {
+			case reply := <-b.answers:
+				if wanted, ok := reply.(T); ok { // else it is of an earlier request
+					return wanted, nil
+				}
+			case <-timeout:
+				timeout = nil
+			}
 		}
 	}
-	return nil, fmt.Errorf("the bot %v gets no answer", b.addr)
+	var none T
+	return none, fmt.Errorf("the bot %v gets no %T", b.addr, none)
 }
 
 // prove gets a token for the bot's address, and makes a session.
 func (b *bot) prove() error {
-	reply, err := b.ask(func() []byte { return wire.Hello{ID: wire.NewID()}.Encode() })
+	hello, err := ask[wire.HelloReply](b, func() []byte { return wire.Hello{ID: wire.NewID()}.Encode() })
 	if err != nil {
 		return err
 	}
-	hello, ok := reply.(wire.HelloReply)
-	if !ok {
-		return fmt.Errorf("a bot's hello is answered with %#v", reply)
-	}
 	b.token = hello.Token
-	reply, err = b.ask(func() []byte {
+	_, err = ask[wire.QueryReply](b, func() []byte {
 		b.seq++
 		return wire.Query{ID: wire.NewID(), Session: b.session, Token: b.token, Seq: b.seq}.Encode()
 	})
-	if _, ok := reply.(wire.QueryReply); err == nil && !ok {
-		return fmt.Errorf("a bot's query is answered with %#v", reply)
-	}
 	return err
 }
 

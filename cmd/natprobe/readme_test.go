@@ -103,3 +103,27 @@ func TestReadmeFacts(t *testing.T) {
 		}
 	}
 }
+
+// TestReflectorGuideFacts compares the operator's guide with the verb.
+func TestReflectorGuideFacts(t *testing.T) {
+	guide, err := os.ReadFile("../../reflector/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	security, err := os.ReadFile("../../reflector/SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts := []string{"| `--config "}
+	(&app{}).reflectorCommand().Flags().VisitAll(func(flag *pflag.Flag) {
+		facts = append(facts, "| `--"+flag.Name+" ")
+	})
+	for _, fact := range append(facts, "`go_*`", "`process_*`", "net.core.rmem_max=4194304") {
+		if !strings.Contains(string(guide), fact) {
+			t.Errorf("reflector/README.md doesn't say: %s", fact)
+		}
+	}
+	if fact := fmt.Sprintf("it holds at most %d", maxAdminConns); !strings.Contains(string(security), fact) {
+		t.Errorf("reflector/SECURITY.md doesn't say: %s", fact)
+	}
+}

@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,8 +26,8 @@ import (
 // maxSockets is more than the processors of any machine that this is for.
 const maxSockets = 256
 
-// garbagePercent is how much garbage there may be for the memory in use.
-const garbagePercent = 10
+// maxSecret is more bytes than any secret has. What is larger is something else.
+const maxSecret = 64 << 10
 
 // reflectorFlags are the flags of reflector.
 type reflectorFlags struct {
@@ -55,13 +54,21 @@ the guide in the folder reflector. Plain STUN clients are answered too.
 
 The machine's own firewall must let the port in and out without state, or its
 timers are measured instead of the prober's NAT: "natprobe reflector check", run
-elsewhere, tells whether it does. Ctrl-C or SIGTERM ends it.`,
+elsewhere, tells whether it does. Ctrl-C or SIGTERM ends it.
+
+Status: 0 ended by a signal, 1 failed, 2 usage or bad input.`,
 		Example: `  natprobe reflector
   natprobe reflector --listen 192.0.2.1:3478 --listen '[2001:db8::1]:3478'
   natprobe reflector --listen 192.0.2.1:3478 --alternate 192.0.2.2:3479
   natprobe reflector --secret-file /etc/natprobe/secret --log-format json`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.reflector(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			// In the configuration file it is the default, as its example writes it.
+			if flag := cmd.Flags().Lookup("secret-file"); flag.Changed && f.secretFile == "" && a.config.sources[flag].line == 0 {
+				return usagef("--secret-file '' names no file; leave the flag out for a random secret")
+			}
+			return a.reflector(cmd.Context(), f)
+		},
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -93,8 +100,8 @@ func (f reflectorFlags) config(stderr io.Writer) (reflector.Config, error) {
 	}
 	const most = 1 << 30
 	switch {
-	case f.limitPPS < 0 || f.limitPPS > most:
-		return cfg, usagef("--limit-pps %d is not between 0 and %d", f.limitPPS, most)
+	case f.limitPPS < 0 || f.limitPPS > reflector.MaxPPS:
+		return cfg, usagef("--limit-pps %d is not between 0 and %d", f.limitPPS, reflector.MaxPPS)
 	case f.limitPPS == 0:
 		cfg.Limits.PPS = reflector.Unlimited
 	default:
@@ -133,6 +140,13 @@ func (f reflectorFlags) shared() int {
 // readSecret reads a secret. The end of line that editors leave is no part of
 // it.
 func readSecret(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, fmt.Errorf("--secret-file: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxSecret { // a pipe would be waited for, a device read for ever
+		return nil, fmt.Errorf("--secret-file: %s is not a regular file of at most %d bytes; put the secret into one", name, maxSecret)
+	}
 	secret, err := os.ReadFile(name)
 	if err != nil {
 		return nil, fmt.Errorf("--secret-file: %w", err)
@@ -145,15 +159,18 @@ func readSecret(name string) ([]byte, error) {
 	return secret, nil
 }
 
+// exposed reports whether everyone on this machine can read a file. A group is
+// chosen; and where systemd hands over a credential by an access list, that
+// shows as the group's right.
+func exposed(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode()&0o007 != 0 && runtime.GOOS != "windows" // which has no such modes
+}
+
 func (a *app) reflector(ctx context.Context, f reflectorFlags) error {
 	cfg, err := f.config(a.stderr)
 	if err != nil {
 		return err
-	}
-	// Nearly all memory is orders, which last. The garbage beside them may not
-	// double it, as it may in other programs.
-	if _, set := a.env("GOGC"); !set {
-		defer debug.SetGCPercent(debug.SetGCPercent(garbagePercent))
 	}
 	plan, err := f.listening()
 	if err != nil {
@@ -164,28 +181,42 @@ func (a *app) reflector(ctx context.Context, f reflectorFlags) error {
 	if err != nil {
 		return err
 	}
+	var admin *admin
+	if f.admin != "" {
+		if admin, err = openAdmin(ctx, f.admin, r, cfg.Logger); err != nil {
+			return err
+		}
+		defer admin.close()
+	}
 	servers, err := plan.open(ctx, f.shared())
+	defer a.tuneRuntime()()
 	if err != nil {
 		return err
 	}
+	// Nothing is said before all is open: an error stands alone.
 	for _, s := range servers {
 		defer s.close()
 		a.announce(ctx, f, cfg.Logger, plan, s.conns)
 	}
-	if len(plan.pairs) == 0 {
-		const missing = "With one address, STUN clients' tests of how a NAT maps and filters (RFC 5780) are refused."
+	if admin != nil {
+		a.announceAdmin(f, cfg.Logger, admin.listener.Addr())
+	}
+	if len(plan.alone) > 0 {
+		missing := "With one address, STUN clients' tests of how a NAT maps and filters (RFC 5780) are refused."
+		if len(plan.pairs) > 0 {
+			missing = "What --alternate isn't for has one address: there " + strings.TrimPrefix(missing, "With one address, ")
+		}
 		if f.logFormat == "json" {
 			cfg.Logger.Info("no alternate address", "missing", missing)
 		} else {
 			a.say("%s A second address serves them: --alternate IP:PORT\n", missing)
 		}
 	}
-	if f.admin == "" {
-		return serveAll(ctx, r, servers)
+	if f.secretFile != "" && exposed(f.secretFile) {
+		cfg.Logger.Warn("everyone on this machine can read the secret; chmod o= takes that away", "secret_file", f.secretFile)
 	}
-	admin, err := openAdmin(ctx, f.admin, r, cfg.Logger)
-	if err != nil {
-		return err
+	if admin == nil {
+		return serveAll(ctx, r, servers)
 	}
 	serving, stop := context.WithCancel(ctx)
 	var beside sync.WaitGroup
@@ -214,22 +245,34 @@ func (a *app) announce(ctx context.Context, f reflectorFlags, logger *slog.Logge
 	a.say("Listening on %s (UDP). To measure against it, run elsewhere:\n\n  %s\n", strings.Join(addresses, ", "), command)
 }
 
+// announceAdmin says where metrics and health are.
+func (a *app) announceAdmin(f reflectorFlags, logger *slog.Logger, listener net.Addr) {
+	if f.logFormat == "json" {
+		logger.Info("admin listening", "address", listener.String())
+	} else {
+		a.say("Metrics and health: http://%s/metrics and /healthz\n", listener)
+	}
+	if at, err := netip.ParseAddrPort(listener.String()); err == nil && (at.Addr().IsUnspecified() || isPublic(at.Addr())) {
+		logger.Warn("the admin address is not for the public; keep others out by a firewall", "address", listener.String())
+	}
+}
+
 // listenError says what to do where a socket can't be had.
-func listenError(flag, address string, err error) error {
+func listenError(what string, err error) error {
 	var system *net.OpError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%s %s: another program uses that port; end it, or choose another port", flag, address)
+		return fmt.Errorf("%s: another program uses that port; end it, or choose another port", what)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("%s %s: this machine doesn't have that address; its own are told by: ip address", flag, address)
+		return fmt.Errorf("%s: this machine doesn't have that address; its own are told by: ip address", what)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("%s %s: not allowed; ports below 1024 need root on most systems", flag, address)
+		return fmt.Errorf("%s: not allowed; ports below 1024 need root on most systems", what)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return fmt.Errorf("%s %s: no file descriptors are left; allow more (ulimit -n, or LimitNOFILE= in a unit of systemd), or open fewer sockets", flag, address)
+		return fmt.Errorf("%s: no file descriptors are left; allow more (ulimit -n, or LimitNOFILE= in a unit of systemd), or open fewer sockets", what)
 	case errors.As(err, &system):
-		return err
+		return fmt.Errorf("%s: %w", what, err)
 	default:
-		return usageError{fmt.Errorf("%s: %w", flag, err)}
+		return usageError{fmt.Errorf("%s: %w", what, err)}
 	}
 }
 
@@ -261,10 +304,15 @@ func publicAddr(ctx context.Context) (netip.Addr, bool) {
 	// but they have the default route.
 	for _, elsewhere := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} {
 		addr, err := localAddr(ctx, netip.MustParseAddrPort(elsewhere))
-		shared := netip.MustParsePrefix("100.64.0.0/10") // behind a carrier's NAT, RFC 6598
-		if err == nil && addr.IsGlobalUnicast() && !addr.IsPrivate() && !shared.Contains(addr) {
+		if err == nil && isPublic(addr) {
 			return addr, true
 		}
 	}
 	return netip.Addr{}, false
+}
+
+// isPublic reports whether an address is one of the Internet.
+func isPublic(addr netip.Addr) bool {
+	shared := netip.MustParsePrefix("100.64.0.0/10") // behind a carrier's NAT, RFC 6598
+	return addr.IsGlobalUnicast() && !addr.IsPrivate() && !shared.Contains(addr)
 }

@@ -2,9 +2,7 @@ package main_test
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"runtime"
@@ -17,10 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/natprobe/natprobe/probe"
 	"github.com/natprobe/natprobe/probe/natlab"
-	"github.com/natprobe/natprobe/reflector"
-	"github.com/natprobe/natprobe/reflector/wire"
 )
 
 // onServer runs fn on a thread inside the namespace of a lab's server, which it

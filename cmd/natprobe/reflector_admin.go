@@ -37,13 +37,21 @@ type admin struct {
 
 // openAdmin opens the address.
 func openAdmin(ctx context.Context, address string, r *reflector.Reflector, logger *slog.Logger) (*admin, error) {
-	if _, err := netip.ParseAddrPort(address); err != nil {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
 		return nil, usagef("--admin %q: want IP:PORT, as 127.0.0.1:9478", address)
 	}
+	if err := unfit(at.Addr()); err != nil {
+		return nil, usagef("--admin %s: %w", address, err)
+	}
+	network := "tcp"
+	if at.Addr().Unmap().Is4() {
+		network = "tcp4" // for 0.0.0.0 Go would take IPv6 too
+	}
 	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", address)
+	listener, err := config.Listen(ctx, network, address)
 	if err != nil {
-		return nil, listenError("--admin", address, err)
+		return nil, listenError("--admin "+address, err)
 	}
 	return &admin{listener: listener, server: adminServer(r, logger)}, nil
 }
@@ -67,8 +75,9 @@ func adminHandler(r *reflector.Reflector) http.Handler {
 	registry.MustRegister(reflector.NewCollector(r), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: adminTimeout}))
+	h := newHealth(r.Stats)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, req *http.Request) {
-		if err := healthy(req.Context(), r); err != nil {
+		if err := h.check(req.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
@@ -77,13 +86,31 @@ func adminHandler(r *reflector.Reflector) http.Handler {
 	return mux
 }
 
-// healthy says why a reflector isn't well. Its sockets end the program when
-// they fail, so what is left is that it is stuck.
-func healthy(ctx context.Context, r *reflector.Reflector) error {
-	told := make(chan reflector.Stats, 1)
-	go func() { told <- r.Stats() }()
+// health asks a reflector for its counters, one question at a time: one that is
+// stuck holds one goroutine, however many ask.
+type health struct {
+	stats  func() reflector.Stats
+	asking chan struct{} // has room for one question
+}
+
+func newHealth(stats func() reflector.Stats) *health {
+	return &health{stats: stats, asking: make(chan struct{}, 1)}
+}
+
+// check says why a reflector isn't well. Its sockets end the program when they
+// fail, so what is left is that it is stuck.
+func (h *health) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
+	told := make(chan reflector.Stats, 1)
+	select {
+	case h.asking <- struct{}{}:
+		go func() {
+			told <- h.stats()
+			<-h.asking
+		}()
+	case <-ctx.Done(): // the question before isn't answered yet
+	}
 	select {
 	case s := <-told:
 		if s.Sockets == 0 {
@@ -94,6 +121,9 @@ func healthy(ctx context.Context, r *reflector.Reflector) error {
 		return fmt.Errorf("no counters within %v", healthTimeout)
 	}
 }
+
+// close gives the address back, served or not.
+func (s *admin) close() { _ = s.listener.Close() } // served, it is closed already
 
 // serve serves until ctx is done.
 func (s *admin) serve(ctx context.Context) error {

@@ -320,6 +320,33 @@ func TestReflectorFewFiles(t *testing.T) {
 	}
 }
 
+// TestReflectorUnitCrash: a crash ends the program otherwise than wrong flags do,
+// after which systemd doesn't start it again.
+func TestReflectorUnitCrash(t *testing.T) {
+	t.Parallel()
+	_, service, _ := strings.Cut(readReflectorUnit(t), "\n[Service]\n")
+	if !strings.Contains(service, "\nRestartPreventExitStatus=2\n") {
+		t.Errorf("%s starts it again and again with flags that are wrong", reflectorUnit)
+	}
+	if !strings.Contains(service, "\nLimitCORE=0\n") {
+		t.Errorf("%s lets a crash write secrets to the disk", reflectorUnit)
+	}
+	start := func(command *exec.Cmd) error {
+		for line := range strings.Lines(service) {
+			if settings, ok := strings.CutPrefix(line, "Environment="); ok {
+				command.Env = append(command.Env, strings.Fields(settings)...)
+			}
+		}
+		return command.Start()
+	}
+	p := startProgram(t, start, "sh", "-c", `ulimit -c 0; exec "$0" "$@"`, testProgram(t), "reflector", "--listen", "127.0.0.1:0")
+	p.await("Listening on")
+	p.end(syscall.SIGQUIT) // upon which the runtime crashes
+	if state := p.cmd.ProcessState; state.ExitCode() == 2 || !strings.Contains(state.String(), "aborted") {
+		t.Errorf("a crash ends it with %v, want SIGABRT", state)
+	}
+}
+
 // freeTCP returns an address of loopback that nothing listens on.
 func freeTCP(t *testing.T) string {
 	t.Helper()

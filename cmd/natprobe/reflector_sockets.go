@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/natprobe/natprobe/reflector"
@@ -13,11 +15,17 @@ import (
 
 // listening is what a reflector is to listen on.
 type listening struct {
-	alone []string // single addresses, as they were given
+	alone []place
 	pairs []addressPair
 	// advertised are public addresses by family (IPv4: true), the primary one
 	// first.
 	advertised map[bool][]netip.Addr
+}
+
+// place is where one --listen listens.
+type place struct {
+	text string         // as it was given
+	at   netip.AddrPort // [::]: all addresses, of both families
 }
 
 // addressPair is a server of RFC 5780.
@@ -26,88 +34,187 @@ type addressPair struct {
 	public             [2]netip.Addr // invalid: the addresses themselves
 }
 
+// String returns the flags that make the pair.
+func (p addressPair) String() string {
+	return fmt.Sprintf("--listen %s --alternate %s", p.primary, p.alternate)
+}
+
 // listening sorts the addresses that were given, and says what is wrong with
 // them.
 func (f reflectorFlags) listening() (listening, error) {
-	l := listening{advertised: make(map[bool][]netip.Addr)}
-	for _, text := range f.advertise {
-		addr, err := netip.ParseAddr(text)
-		if err != nil || addr.IsUnspecified() || addr.IsMulticast() {
-			return l, usagef("--advertise %q is no address; name the public one, without a port, as 192.0.2.1", text)
-		}
-		addr = addr.Unmap()
-		l.advertised[addr.Is4()] = append(l.advertised[addr.Is4()], addr)
-	}
-	taken := make(map[int]bool) // --listen flags that are a pair's
-	paired := make(map[bool]bool)
-	for _, text := range f.alternate {
-		alternate, err := netip.ParseAddrPort(text)
+	var l listening
+	for _, text := range f.listen {
+		at, err := reflector.ParseListen(text)
 		if err != nil {
-			return l, usagef("--alternate %q: want IP:PORT, as 192.0.2.2:3479", text)
+			return l, usagef("--listen %q: %w", text, err)
 		}
-		is4 := alternate.Addr().Unmap().Is4()
-		if paired[is4] {
-			return l, usagef("--alternate %s: there is one already; IPv4 and IPv6 can have one each", text)
+		if err := unfit(at.Addr()); err != nil {
+			return l, usagef("--listen %s: %w", text, err)
 		}
-		paired[is4] = true
-		pair := addressPair{alternate: alternate}
-		for i, text := range f.listen {
-			primary, err := netip.ParseAddrPort(text)
-			if err == nil && primary.Addr().Unmap().Is4() == is4 && !primary.Addr().IsUnspecified() {
-				pair.primary, taken[i] = primary, true
-				break
+		l.alone = append(l.alone, place{text, at})
+	}
+	for _, text := range f.alternate {
+		if err := l.pair(text); err != nil {
+			return l, err
+		}
+	}
+	if err := l.overlap(); err != nil {
+		return l, err
+	}
+	return l, l.advertise(f.advertise)
+}
+
+// pair makes a pair of an alternate address and the first place of its family
+// that has an address.
+func (l *listening) pair(text string) error {
+	alternate, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return usagef("--alternate %q: want IP:PORT, as 192.0.2.2:3479", text)
+	}
+	is4 := alternate.Addr().Unmap().Is4()
+	if slices.ContainsFunc(l.pairs, func(p addressPair) bool { return p.alternate.Addr().Unmap().Is4() == is4 }) {
+		return usagef("--alternate %s: there is one already; IPv4 and IPv6 can have one each", text)
+	}
+	i := slices.IndexFunc(l.alone, func(p place) bool {
+		return p.at.Addr().Unmap().Is4() == is4 && !p.at.Addr().Unmap().IsUnspecified()
+	})
+	if i < 0 {
+		return usagef("--alternate %s needs the primary address too: a --listen of the same family with its address, as --listen 192.0.2.1:3478", text)
+	}
+	p := addressPair{primary: l.alone[i].at, alternate: alternate}
+	if err := reflector.CheckPair(p.primary, p.alternate); err != nil {
+		return usagef("%v: %w", p, err)
+	}
+	if err := unfit(alternate.Addr()); err != nil {
+		return usagef("--alternate %s: %w", text, err)
+	}
+	l.alone = slices.Delete(l.alone, i, i+1)
+	l.pairs = append(l.pairs, p)
+	return nil
+}
+
+// unfit says why no socket can have an address.
+func unfit(addr netip.Addr) error {
+	switch {
+	case ofMany(addr):
+		return fmt.Errorf("%s is a multicast or broadcast address; name one of this machine's own", addr)
+	case needsZone(addr) && !hasInterface(addr.Zone()):
+		return errors.New("a link-local address needs the zone of an interface that exists, as [fe80::1%eth0]:3478")
+	case !needsZone(addr) && addr.Zone() != "":
+		return fmt.Errorf("only a link-local address has a zone; leave out %%%s", addr.Zone())
+	default:
+		return nil
+	}
+}
+
+// ofMany reports whether an address stands for many machines.
+func ofMany(addr netip.Addr) bool {
+	return addr.Unmap().IsMulticast() || addr.Unmap() == netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
+// needsZone reports whether an address is in use on every link.
+func needsZone(addr netip.Addr) bool { return addr.Unmap().Is6() && addr.IsLinkLocalUnicast() }
+
+// hasInterface tells whether a zone, a name or a number, is of an interface.
+func hasInterface(zone string) bool {
+	_, err := net.InterfaceByName(zone)
+	if number, notNumber := strconv.Atoi(zone); err != nil && notNumber == nil {
+		_, err = net.InterfaceByIndex(number)
+	}
+	return err == nil
+}
+
+// overlap finds places of which one would take another's packets, which the
+// system refuses.
+func (l listening) overlap() error {
+	for i, one := range l.alone {
+		for _, p := range l.pairs {
+			for _, at := range p.places() {
+				if overlap(one.at, at) {
+					return usagef("--listen %s would take %s again: with --alternate %s both addresses have both ports; leave that --listen out", one.text, at, p.alternate)
+				}
 			}
 		}
-		if !pair.primary.IsValid() {
-			return l, usagef("--alternate %s needs the primary address too: a --listen of the same family with its address, as --listen 192.0.2.1:3478", text)
+		for _, other := range l.alone[:i] {
+			switch {
+			case !overlap(one.at, other.at):
+			case one.text == other.text:
+				return usagef("--listen %s is there twice; leave one out", one.text)
+			default:
+				return usagef("--listen %s and --listen %s take the same packets; leave one out", other.text, one.text)
+			}
 		}
-		if err := reflector.CheckPair(pair.primary, pair.alternate); err != nil {
-			return l, usagef("--listen %s --alternate %s: %w", pair.primary, pair.alternate, err)
+	}
+	return nil
+}
+
+// places are the four places of a pair.
+func (p addressPair) places() []netip.AddrPort {
+	var places []netip.AddrPort
+	for _, addr := range []netip.Addr{p.primary.Addr(), p.alternate.Addr()} {
+		for _, port := range []uint16{p.primary.Port(), p.alternate.Port()} {
+			places = append(places, netip.AddrPortFrom(addr, port))
 		}
+	}
+	return places
+}
+
+// overlap reports whether some packet is for both places. Of port 0 each socket
+// gets another one.
+func overlap(a, b netip.AddrPort) bool {
+	covers := func(a, b netip.Addr) bool { return a == b || a.IsUnspecified() && (a.Is6() || b.Is4()) }
+	x, y := a.Addr().Unmap(), b.Addr().Unmap()
+	return a.Port() == b.Port() && a.Port() != 0 && (covers(x, y) || covers(y, x))
+}
+
+// advertise gives the public addresses to what listens.
+func (l *listening) advertise(texts []string) error {
+	l.advertised = make(map[bool][]netip.Addr)
+	for _, text := range texts {
+		addr, err := netip.ParseAddr(text)
+		if err != nil || addr.IsUnspecified() {
+			return usagef("--advertise %q is no address; name the public one, without a port, as 192.0.2.1", text)
+		}
+		addr = addr.Unmap()
+		family := familyWord(familyOf(addr))
+		switch public := l.advertised[addr.Is4()]; {
+		case ofMany(addr), addr.Zone() != "", needsZone(addr):
+			return usagef("--advertise %s is no address that clients elsewhere can reach; name the public one, as 192.0.2.1", text)
+		case !l.has(addr.Is4()):
+			return usagef("--advertise %s: nothing listens on %s; leave it out, or add a --listen of %s", text, family, family)
+		case slices.Contains(public, addr):
+			return usagef("--advertise %s is there twice; leave one out, or name the other public address", text)
+		default:
+			l.advertised[addr.Is4()] = append(public, addr)
+		}
+	}
+	paired := make(map[bool]bool)
+	for i := range l.pairs {
+		p := &l.pairs[i]
+		is4 := p.primary.Addr().Unmap().Is4()
+		paired[is4] = true
 		switch public := l.advertised[is4]; len(public) {
 		case 0:
 		case 2:
-			pair.public = [2]netip.Addr(public)
+			p.public = [2]netip.Addr(public)
 		default:
-			return l, usagef("--advertise is there %d times for a pair of addresses; it takes two, first the one for --listen, then the one for --alternate", len(public))
+			return usagef("--advertise gives %s to a pair of addresses; it takes two, first the one for --listen, then the one for --alternate",
+				plural(len(public), familyWord(familyOf(public[0]))+" address"))
 		}
-		l.pairs = append(l.pairs, pair)
 	}
 	for is4, public := range l.advertised {
 		if !paired[is4] && len(public) > 1 {
-			return l, usagef("--advertise %s: without --alternate there is one public address for each family", public[1])
+			return usagef("--advertise %s: without --alternate there is one public address for each family", public[1])
 		}
-	}
-	for i, text := range f.listen {
-		if !taken[i] {
-			l.alone = append(l.alone, text)
-		}
-	}
-	return l, l.twice()
-}
-
-// twice finds an address that would be listened on twice.
-func (l listening) twice() error {
-	seen := make(map[netip.AddrPort]bool)
-	for _, p := range l.pairs {
-		for _, addr := range []netip.Addr{p.primary.Addr(), p.alternate.Addr()} {
-			for _, port := range []uint16{p.primary.Port(), p.alternate.Port()} {
-				seen[netip.AddrPortFrom(addr.Unmap(), port)] = true
-			}
-		}
-	}
-	for _, text := range l.alone {
-		at, err := netip.ParseAddrPort(text)
-		at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
-		if err != nil || at.Port() == 0 { // what is no address at all is told by the listener
-			continue
-		}
-		if seen[at] {
-			return usagef("--listen %s is there twice: with --alternate, both addresses have both ports already", text)
-		}
-		seen[at] = true
 	}
 	return nil
+}
+
+// has reports whether something listens on IPv4, or else on IPv6.
+func (l listening) has(is4 bool) bool {
+	return slices.ContainsFunc(l.alone, func(p place) bool {
+		return p.at.Addr().Unmap().Is4() == is4 || p.at.Addr() == netip.IPv6Unspecified()
+	}) || slices.ContainsFunc(l.pairs, func(p addressPair) bool { return p.primary.Addr().Unmap().Is4() == is4 })
 }
 
 // public returns the advertised address of a listener's family.
@@ -150,10 +257,10 @@ func (l listening) open(ctx context.Context, shared int) ([]server, error) {
 		}
 		return nil, err
 	}
-	for _, address := range l.alone {
-		conns, err := reflector.ListenShared(ctx, address, shared)
+	for _, p := range l.alone {
+		conns, err := reflector.ListenShared(ctx, p.text, shared)
 		if err != nil {
-			return fail(listenError("--listen", address, err))
+			return fail(listenError("--listen "+p.text, err))
 		}
 		servers = append(servers, server{
 			conns: conns[:1],
@@ -168,7 +275,11 @@ func (l listening) open(ctx context.Context, shared int) ([]server, error) {
 	for _, p := range l.pairs {
 		d, err := reflector.ListenDiscovery(ctx, p.primary, p.alternate, shared)
 		if err != nil {
-			return fail(listenError("--listen "+p.primary.String()+" --alternate", p.alternate.String(), err))
+			what := p.String()
+			if system := (*net.OpError)(nil); errors.As(err, &system) && system.Addr != nil {
+				what += ": " + system.Addr.String() // which of the four
+			}
+			return fail(listenError(what, err))
 		}
 		d.Public = p.public
 		servers = append(servers, server{

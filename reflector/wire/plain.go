@@ -70,10 +70,14 @@ type Form uint8
 
 // The forms.
 const (
-	FormForeign  Form = iota // no STUN request, or one that its FINGERPRINT belies
+	FormForeign  Form = iota // no STUN request, one that its FINGERPRINT belies, or one that would be dear to read
 	FormPlain                // a plain Binding request
 	FormNatprobe             // a request with NP-MESSAGE, which ParseRequest reads
 )
+
+// maxAttributes is how many attributes a request may have: several times what any
+// has, and few enough that nobody can make a server read for long.
+const maxAttributes = 32
 
 // ParsePlain reads a plain Binding request into p. It allocates nothing: on a
 // public address most requests are of this kind.
@@ -87,8 +91,9 @@ func ParsePlain(b []byte, p *Plain) Form {
 	}
 	*p = Plain{ID: ID(b[8:headerSize])}
 	integrity := false // its attributes end there: RFC 8489 section 14.5
-	for at := headerSize; at < size; {
-		if size-at < attributeHeader {
+	natprobe := false  // it is read elsewhere
+	for at, count := headerSize, 0; at < size; count++ {
+		if size-at < attributeHeader || count == maxAttributes {
 			return FormForeign
 		}
 		a := stun.AttrType(binary.BigEndian.Uint16(b[at:]))
@@ -98,17 +103,25 @@ func ParsePlain(b []byte, p *Plain) Form {
 		if next > size {
 			return FormForeign
 		}
+		if natprobe {
+			at = next
+			continue
+		}
 		if a == stun.AttrFingerprint && (next != size || !p.fingerprint(b[:at], b[value:value+n])) {
 			return FormForeign
 		}
 		if !integrity {
-			if a == attrMessage {
-				return FormNatprobe
-			}
+			natprobe = a == attrMessage
 			p.attribute(a, b[value:value+n])
 			integrity = endsAttributes(a)
 		}
 		at = next
+	}
+	switch {
+	case natprobe && len(b) <= MaxPayload:
+		return FormNatprobe
+	case natprobe:
+		return FormForeign
 	}
 	if size != len(b) { // RFC 8489 section 5: the length is that of the whole message
 		return FormForeign

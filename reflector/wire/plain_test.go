@@ -90,6 +90,11 @@ func TestParsePlain(t *testing.T) {
 			"unknown ones again", plainRequest(attribute(2), attribute(1), attribute(2, 3), attribute(1)),
 			FormPlain, Plain{}, []uint16{2, 1},
 		},
+		{"thirty-three attributes", plainRequest(unknownAttributes(maxAttributes + 1)...), FormForeign, Plain{}, nil},
+		{"natprobe's with thirty-three", plainRequest(append(unknownAttributes(maxAttributes), attribute(attrMessage, version, byte(KindHello), 0, 0))...), FormForeign, Plain{}, nil},
+		{"natprobe's with thirty-three, its own first", plainRequest(append([]stun.RawAttribute{attribute(attrMessage, version, byte(KindHello), 0, 0)}, unknownAttributes(maxAttributes)...)...), FormForeign, Plain{}, nil},
+		{"natprobe's of MaxPayload", plainRequest(attribute(attrMessage, version, byte(KindHello), 0, 0), attribute(attrPadding, make([]byte, MaxPayload-32)...)), FormNatprobe, Plain{}, nil},
+		{"natprobe's above MaxPayload", plainRequest(attribute(attrMessage, version, byte(KindHello), 0, 0), attribute(attrPadding, make([]byte, MaxPayload-28)...)), FormForeign, Plain{}, nil},
 		{"twenty unknown ones", plainRequest(unknownAttributes(20)...), FormPlain, Plain{}, sixteen},
 		{
 			"behind MESSAGE-INTEGRITY", plainRequest(
