@@ -24,7 +24,7 @@ LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION)) $(if $(COMMIT),-X m
 LINTER := $(GO) tool -modfile=.ci/tools.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo deps test race lint fuzz bench bench-labs bench-peers bench-reflector bench-tunnel truth fmt fmt-check tidy tidy-check cross clean
+.PHONY: help build demo deps test race lint fuzz bench bench-labs bench-peers bench-reflector bench-storms bench-tunnel truth fmt fmt-check tidy tidy-check cross clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,8 +60,11 @@ bench-labs: ## labs with real routers' timers at full length; prints the table o
 bench-peers: ## coturn's client by bisection beside natprobe, in labs (root; a quarter of an hour); prints the table of the README
 	$(GO) test -run '^TestBenchPeers$$' -count=1 -timeout 60m -v ./cmd/natprobe -args -bench-peers
 
-bench-reflector: ## CPU a plain STUN request, beside a C echo and coturn; prints the table of reflector/README.md (two minutes)
+bench-reflector: ## CPU a plain STUN request, beside a C echo and coturn, and lateness of orders; prints the tables of reflector/README.md (seven minutes)
 	$(GO) test -run '^$$' -bench '^BenchmarkReflector' -benchtime 1x -count=1 -timeout 30m ./cmd/natprobe
+
+bench-storms: ## attacks on a reflector with all that one processor sends (root; ten minutes); prints the table of reflector/SECURITY.md
+	$(GO) test -run '^TestBenchStorms$$' -count=1 -timeout 60m -v ./cmd/natprobe -args -storms
 
 bench-tunnel: ## throughput of a tunnel beside plain wireguard-go's (root; two minutes); prints the table of vpn/README.md
 	$(GO) test -run '^TestBenchTunnel$$' -count=1 -timeout 30m -v ./cmd/natprobe -args -bench-tunnel
