@@ -63,18 +63,19 @@ type control struct {
 	limits wire.Limits
 	tokens tokenPool
 
-	seq       uint32
-	sentAt    map[uint32]time.Duration // of queries, by sequence number
-	queries   map[wire.ID]uint32       // their sequence numbers
-	refusals  int                      // hellos refused for the packet rate, then queries refused since the last answer
-	spacing   time.Duration            // the least time between queries
-	warned    bool                     // of the reflector's packet rate
-	lastSeq   uint32                   // highest answered
-	lastCount uint32                   // the reflector's count in that answer
-	lastReply time.Duration
-	recent    []query // the latest, by the time when they were sent
-	outage    bool
-	outageAt  time.Duration
+	seq        uint32
+	sentAt     map[uint32]time.Duration // of queries, by sequence number
+	queries    map[wire.ID]uint32       // their sequence numbers
+	turnedAway bool                     // a hello was refused, for the packet rate of our address
+	refusals   int                      // queries refused since the last answer
+	spacing    time.Duration            // the least time between queries
+	warned     bool                     // of the reflector's packet rate
+	lastSeq    uint32                   // highest answered
+	lastCount  uint32                   // the reflector's count in that answer
+	lastReply  time.Duration
+	recent     []query // the latest, by the time when they were sent
+	outage     bool
+	outageAt   time.Duration
 }
 
 func newControl(e *engine) *control {
@@ -90,12 +91,13 @@ func (c *control) greet() {
 	if c.running {
 		return
 	}
-	if c.tries == helloTries && c.refusals > 0 {
-		c.e.end(fmt.Errorf("%w: %v takes no more packets from this machine's address now, of which others may be sending many; try again later",
+	switch {
+	case c.tries < helloTries:
+	case c.turnedAway:
+		c.e.end(fmt.Errorf("%w: %v takes no more packets from your address now, and others may be sending them in its name; try again later",
 			ErrRefused, c.e.cfg.Reflector))
 		return
-	}
-	if c.tries == helloTries {
+	default:
 		c.e.end(fmt.Errorf("%w: %v did not answer %d requests in %v", ErrUnreachable,
 			c.e.cfg.Reflector, helloTries, helloTries*helloRetry))
 		return
@@ -144,7 +146,6 @@ func (c *control) hello(r wire.HelloReply) {
 		return
 	}
 	c.running = true
-	c.refusals = 0
 	c.mapped = r.Mapped
 	c.limits = r.Limits
 	c.lastReply = c.e.now
@@ -180,7 +181,7 @@ func (c *control) refused(r wire.Refusal) {
 	switch {
 	case c.running:
 	case r.Limit == wire.LimitRate:
-		c.refusals++
+		c.turnedAway = true
 	default:
 		c.e.end(fmt.Errorf("%w: %v answers %v, %v", ErrRefused, c.e.cfg.Reflector, r.Code, r.Limit))
 	}

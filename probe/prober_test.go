@@ -129,6 +129,12 @@ func TestIPv6Firewall(t *testing.T) {
 
 func serve(t *testing.T, n *simulate.Network, at netip.AddrPort, cfg reflector.Config) (stop func()) {
 	t.Helper()
+	return serveBehind(t, n, at, cfg, func(conn net.PacketConn) net.PacketConn { return conn })
+}
+
+// serveBehind is serve with something before the reflector's socket.
+func serveBehind(t *testing.T, n *simulate.Network, at netip.AddrPort, cfg reflector.Config, before func(net.PacketConn) net.PacketConn) (stop func()) {
+	t.Helper()
 	conn, err := n.Server(at.Addr()).ListenPacket(context.Background(), "udp", at.String())
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +145,7 @@ func serve(t *testing.T, n *simulate.Network, at netip.AddrPort, cfg reflector.C
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- r.Serve(ctx, conn) }()
+	go func() { served <- r.Serve(ctx, before(conn)) }()
 	return func() {
 		cancel()
 		if err := <-served; err != nil {

@@ -42,7 +42,7 @@ func (t *trial) keepNear() {
 		return
 	}
 	if t.order.sentAt < t.e.now { // the order itself is the first
-		payload := wire.Check{ID: wire.NewID()}.Encode()
+		payload := wire.Check{ID: wire.NewID(), Token: t.token()}.Encode()
 		if t.reach == wholeWay {
 			t.e.send(t.flow, payload)
 		} else {
@@ -145,7 +145,7 @@ func (h *hopFinder) next(i int) {
 		if h.hops == 0 || limit < h.hops {
 			id := wire.NewID()
 			h.sent[id] = limit
-			h.e.sendHops(h.flow, wire.Check{ID: id}.Encode(), limit)
+			h.e.sendHops(h.flow, wire.Check{ID: id, Token: h.e.control.tokens.first()}.Encode(), limit)
 			h.e.after(hopPace, func() { h.next(i + 1) })
 			return
 		}

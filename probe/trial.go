@@ -119,7 +119,7 @@ func (t *trial) hello() {
 		t.hellos = make(map[wire.ID]time.Duration)
 	}
 	t.hellos[id] = t.e.now
-	t.e.send(t.flow, wire.Hello{ID: id, Token: t.e.control.tokens.first()}.Encode())
+	t.e.send(t.flow, wire.Hello{ID: id, Token: t.token()}.Encode())
 }
 
 // converse keeps a stream's round trips going until they span streamAge. A
@@ -253,6 +253,15 @@ func (t *trial) greeted(r wire.HelloReply) {
 	}
 }
 
+// token returns one that is good for the flow's address, as far as that is known:
+// behind a pool of addresses it may be another than the control flow's.
+func (t *trial) token() wire.Token {
+	if len(t.tokens) > 0 {
+		return t.tokens[0]
+	}
+	return t.e.control.tokens.first()
+}
+
 func (t *trial) refused(r wire.Refusal) {
 	if t.order != nil && r.ID == t.order.id {
 		t.e.plan.release(t.order)
@@ -339,7 +348,7 @@ func (t *trial) check() {
 		return
 	}
 	t.checkTry++
-	t.e.send(t.flow, wire.Check{ID: wire.NewID(), Token: t.e.control.tokens.first()}.Encode())
+	t.e.send(t.flow, wire.Check{ID: wire.NewID(), Token: t.token()}.Encode())
 	t.e.after(max(checkRetry, t.e.path.maxRTT(t.e.now)*5/4), t.check)
 }
 

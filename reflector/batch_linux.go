@@ -92,7 +92,8 @@ type batchConn struct {
 	packets [batchSize]packet
 	reading func(fd uintptr) bool
 
-	// Two may send at a time: bursts don't wait while a batch of answers leaves.
+	// Two may send at a time: bursts don't wait while a batch of answers leaves. So
+	// nothing is sent by raw.Write, which lets in one at a time.
 	outboxes [2]outbox
 }
 
@@ -101,7 +102,7 @@ type outbox struct {
 	conn    *batchConn
 	busy    sync.Mutex // guards what follows
 	out     messages
-	writing func(fd uintptr) bool
+	writing func(fd uintptr)
 }
 
 func newBatchConn(raw syscall.RawConn, ipv4 bool) *batchConn {
@@ -194,12 +195,12 @@ func (c *batchConn) receive() ([]packet, error) {
 
 // trySend sends what is left of a batch. It never waits: what finds the
 // socket's buffer full is lost, as it would be on a full line.
-func (o *outbox) trySend(fd uintptr) bool {
+func (o *outbox) trySend(fd uintptr) {
 	for {
 		n := o.out.call(unix.SYS_SENDMMSG, fd, unix.MSG_DONTWAIT)
 		if o.out.errno != unix.EINTR {
 			o.out.first += n
-			return true
+			return
 		}
 	}
 }
@@ -225,7 +226,7 @@ func (o *outbox) sendSome(packets []packet) {
 	}
 	o.out.first, o.out.count = 0, len(packets)
 	for o.out.first < o.out.count {
-		if err := o.conn.raw.Write(o.writing); err != nil {
+		if err := o.conn.raw.Control(o.writing); err != nil {
 			break // closed
 		}
 		switch o.out.errno {

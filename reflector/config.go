@@ -51,9 +51,9 @@ const (
 	// prefixShare is how many addresses' worth of pending orders and sessions
 	// one /24 or /48 may hold: a /48 has 65,536 /64s.
 	prefixShare = 8
-	// plainShare is how many addresses' worth of plain STUN requests a second a
+	// networkRate is how many addresses' worth of plain STUN requests a second a
 	// /24 or /48 may send, and of natprobe's messages without a good token.
-	plainShare = 4
+	networkRate = 4
 )
 
 // Limits bounds what a reflector does for whom. The zero value of a field
@@ -62,7 +62,7 @@ type Limits struct {
 	MaxDelay    time.Duration // longest delay of an order, whole seconds, 1 s to 1 h
 	MaxCopies   int           // copies in a burst, 1 to wire.MaxCopies
 	Pending     int           // orders that one address may have pending, or Unlimited
-	PPS         int           // packets a second that one address may send, or Unlimited
+	PPS         int           // packets a second that one address may send with a token, and without, or Unlimited
 	SlotAddress int           // packets due to one address in a second, or Unlimited
 	SlotPrefix  int           // packets due to one /24 or /48 in a second, or Unlimited
 	Orders      int           // orders in memory, at least 1
@@ -144,13 +144,13 @@ func (l Limits) validate() error {
 	return nil
 }
 
-// plain returns the plain STUN requests a second that a network may send, or
-// Unlimited.
-func (l Limits) plain() int {
+// networkPPS returns the plain STUN requests a second that a network may send, and
+// the messages without a good token, or Unlimited.
+func (l Limits) networkPPS() int {
 	if l.PPS == Unlimited {
 		return Unlimited
 	}
-	return l.PPS * plainShare
+	return l.PPS * networkRate
 }
 
 // withDefaults fills in what is zero.

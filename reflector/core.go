@@ -31,10 +31,8 @@ func newCore(limits Limits, start time.Time) *core {
 		sessions: newSessions(),
 		book:     newBook(limits.Orders),
 		pending:  newCounts(limits.Orders),
-		held:     newCounts(limits.Orders),
-		stats: Stats{
-			Refused: make(map[wire.Code]uint64), RefusedLimit: make(map[wire.LimitKind]uint64), RefusedKind: make(map[wire.Kind]uint64),
-		},
+		held:     newCounts(len(shares) * limits.Orders),
+		stats:    Stats{Refused: make(map[wire.Code]uint64)},
 	}
 }
 
@@ -48,7 +46,7 @@ func (c *core) handle(v visit, r wire.Request) wire.Reply {
 	case wire.Order:
 		return c.order(v, r)
 	default:
-		return nil // nothing else comes with a token
+		return nil // the gate answers all else
 	}
 }
 

@@ -35,7 +35,7 @@ func (r *Reflector) departures(ctx context.Context, p *port) {
 const tidyPeriod = 10 * time.Second
 
 // take takes copies that are due. Where there are none it says how long to wait;
-// negative: for ever.
+// 0: there is more to forget, negative: for ever.
 func (r *Reflector) take(p *port, d *departing) (wait time.Duration) {
 	d.batch, d.packets, d.memory, d.beacons = d.batch[:0], d.packets[:0], d.memory[:0], d.beacons[:0]
 	r.mu.Lock()

@@ -29,8 +29,9 @@ type gate struct {
 	// without. They are counted apart, so that nobody who forges a prober's address
 	// can use up what it may send.
 	proven, unproven, unprovenNetwork *meter
-	// excess is how often an address is told that it sends too much without.
-	excess *meter
+	// excess is how often an address and a network are told that they send too much
+	// without.
+	excess, excessNetwork *meter
 
 	foreign           atomic.Uint64
 	answered, refused [visitKinds]atomic.Uint64
@@ -55,8 +56,8 @@ func newGate(cfg Config, limits Limits, minter *wire.Minter, start time.Time) *g
 	g := &gate{
 		limits: limits, advertise: limits.advertised(cfg.EgressGap), minter: minter,
 		boot: wire.NewBootID(), logger: cfg.Logger, start: start,
-		proven: newMeter(limits.PPS), unproven: newMeter(limits.PPS), unprovenNetwork: newMeter(limits.plain()),
-		excess: newMeter(excessPPS),
+		proven: newMeter(limits.PPS), unproven: newMeter(limits.PPS), unprovenNetwork: newMeter(limits.networkPPS()),
+		excess: newMeter(excessPPS), excessNetwork: newMeter(excessPPS * networkRate),
 		codes:  make(map[wire.Code]*atomic.Uint64),
 	}
 	for _, code := range []wire.Code{
@@ -185,12 +186,7 @@ func limitValue(n int) uint32 { return uint32(min(max(int64(n), 0), math.MaxUint
 func (g *gate) unknown(v visit, r wire.Binding) []byte {
 	g.refused[v.kind].Add(1)
 	g.codes[wire.CodeUnknownAttribute].Add(1)
-	reply := wire.PlainError{ID: r.ID, Code: wire.CodeUnknownAttribute, Unknown: r.Unknown}.Encode()
-	if wire.IPBytes(v.peer.Addr(), len(reply)) > v.size {
-		g.silent.Add(1)
-		return nil
-	}
-	return reply
+	return g.pay(v, wire.PlainError{ID: r.ID, Code: wire.CodeUnknownAttribute, Unknown: r.Unknown}.Encode())
 }
 
 // refuse returns a refusal no larger than its request: without its token where
@@ -208,18 +204,26 @@ func (g *gate) refuse(v visit, r wire.Refusal) []byte {
 	if g.logger.Enabled(context.Background(), slog.LevelDebug) {
 		g.logger.Debug("refused", "code", int(r.Code), "limit", r.Limit.String(), "prefix", masked(v.peer.Addr()).String())
 	}
-	if r.Limit == wire.LimitRate && !v.proven && !g.excess.allow(address(v.peer.Addr()), g.since(v.at)) {
+	at, addr := g.since(v.at), v.peer.Addr()
+	if r.Limit == wire.LimitRate && !v.proven && !(g.excess.allow(address(addr), at) && g.excessNetwork.allow(network(addr), at)) {
 		g.silent.Add(1)
 		return nil
 	}
-	for range 2 {
-		if reply := r.Encode(); wire.IPBytes(v.peer.Addr(), len(reply)) <= v.size {
-			return reply
-		}
+	reply := r.Encode()
+	if r.Token != (wire.Token{}) && wire.IPBytes(addr, len(reply)) > v.size {
 		r.Token = wire.Token{}
+		reply = r.Encode()
 	}
-	g.silent.Add(1)
-	return nil
+	return g.pay(v, reply)
+}
+
+// pay returns an error response that its request has paid for, else nothing.
+func (g *gate) pay(v visit, reply []byte) []byte {
+	if wire.IPBytes(v.peer.Addr(), len(reply)) > v.size {
+		g.silent.Add(1)
+		return nil
+	}
+	return reply
 }
 
 // addTo adds what was counted to a snapshot.

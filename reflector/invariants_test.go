@@ -374,11 +374,11 @@ func TestPlain(t *testing.T) {
 				}
 				total += answers(from, request)
 			}
-			if total != 5*plainShare {
-				t.Errorf("%d answers to %v's network, want %d", total, from, 5*plainShare)
+			if total != 5*networkRate {
+				t.Errorf("%d answers to %v's network, want %d", total, from, 5*networkRate)
 			}
 		}
-		if s := g.reflector.Stats(); s.Plain != 200 || s.Silent != 200-2*5*plainShare {
+		if s := g.reflector.Stats(); s.Plain != 200 || s.Silent != 200-2*5*networkRate {
 			t.Errorf("%d plain requests, %d unanswered", s.Plain, s.Silent)
 		}
 

@@ -66,7 +66,7 @@ func (c *core) hold(addr netip.Addr, n int) {
 	}
 }
 
-// sessionOf returns an order's session, which outlives it.
+// sessionOf returns a pending order's session, which outlives it.
 func (c *core) sessionOf(r ref) *session { return c.sessions.table[c.book.at(r).session] }
 
 // burstBytes returns the IP bytes of a burst to addr.

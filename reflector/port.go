@@ -30,10 +30,12 @@ func newPort(conn net.PacketConn, advertised ...netip.Addr) *port {
 	if addr := p.bound.Addr(); addr.IsValid() && !addr.IsUnspecified() {
 		p.public[family(addr)] = p.bound
 	}
+	if !p.bound.IsValid() {
+		return p
+	}
 	for _, addr := range advertised {
-		if addr = addr.Unmap(); p.bound.IsValid() {
-			p.public[family(addr)] = netip.AddrPortFrom(addr, p.bound.Port())
-		}
+		addr = addr.Unmap()
+		p.public[family(addr)] = netip.AddrPortFrom(addr, p.bound.Port())
 	}
 	return p
 }

@@ -50,7 +50,7 @@ func New(cfg Config) (*Reflector, error) {
 		logger:     cfg.Logger,
 		start:      now,
 		gate:       newGate(cfg, limits, minter, now),
-		plainMeter: newMeter(limits.plain()),
+		plainMeter: newMeter(limits.networkPPS()),
 		advertise:  cfg.Advertise,
 		core:       newCore(limits, now),
 		ports:      make(map[*port]struct{}),
@@ -144,6 +144,10 @@ func (r *Reflector) servePort(ctx context.Context, p *port) error {
 	delete(r.ports, p)
 	dropped := r.core.shut(time.Now(), p)
 	p.addTo(&r.core.stats)
+	for other := range r.ports { // it forgets from now on what p would have
+		other.alarm.wake()
+		break
+	}
 	r.mu.Unlock()
 	r.logger.Info("stopped", "address", conn.LocalAddr().String(), "bursts_dropped", dropped)
 	if ctx.Err() != nil {
@@ -230,14 +234,22 @@ func (r *Reflector) natprobe(now time.Time, p *port, in *packet) []byte {
 
 // serveProven hands the request of a proven address to the core.
 func (r *Reflector) serveProven(v visit, request wire.Request) wire.Reply {
+	answer, sooner := r.handleProven(v, request)
+	if sooner {
+		v.port.alarm.wake()
+	}
+	return answer
+}
+
+// handleProven says besides whether something is to be done at v's port sooner than
+// before.
+func (r *Reflector) handleProven(v visit, request wire.Request) (answer wire.Reply, sooner bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	at, due := r.core.since(v.at), v.port.due
 	before, had := due.next(at)
 	idle := r.core.idle()
-	answer := r.core.handle(v, request)
-	if after, has := due.next(at); idle || has && (!had || after < before) {
-		v.port.alarm.wake()
-	}
-	return answer
+	answer = r.core.handle(v, request)
+	after, has := due.next(at)
+	return answer, idle || has && (!had || after < before)
 }

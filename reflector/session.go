@@ -102,14 +102,23 @@ func (t *sessions) expireOne(now, age time.Duration) bool {
 	return true
 }
 
-// makeRoom forgets the session that was idle the longest, unless it was heard of
-// lately, and says whether it did.
-func (t *sessions) makeRoom(now time.Duration) bool {
-	for before, tries := len(t.byID), 0; tries < expireBatch; tries++ {
-		if !t.expireOne(now, sessionQuiet) {
+// makeRoom forgets the session that was idle the longest of those that helps to
+// forget, unless it was heard of lately, and says whether it did.
+func (t *sessions) makeRoom(now time.Duration, helps func(*session) bool) bool {
+	next := t.idle.Front()
+	for range expireBatch {
+		if next == nil {
 			return false
 		}
-		if len(t.byID) < before {
+		s := next.Value.(*session) // as in expireOne
+		next = next.Next()
+		switch {
+		case now-s.touched < sessionQuiet:
+			return false
+		case s.pending > 0:
+			t.touch(s, now)
+		case helps(s):
+			t.remove(s)
 			return true
 		}
 	}
@@ -171,7 +180,9 @@ func (c *core) admitSession(now time.Duration, addr netip.Addr) (wire.Refusal, b
 		return no(wire.CodeQuota, sessionsPerAddress*prefixShare)
 	}
 	full, share, ok := fits(addr, holds, len(t.byID), c.limits.Sessions)
-	if crowded := len(t.byID) >= c.limits.Sessions || !ok && full == oneFamily; crowded && t.makeRoom(now) {
+	crowded := !ok && full == oneFamily
+	helps := func(s *session) bool { return !crowded || groupOf(s.owner, oneFamily) == groupOf(addr, oneFamily) }
+	if (crowded || len(t.byID) >= c.limits.Sessions) && t.makeRoom(now, helps) {
 		_, share, ok = fits(addr, holds, len(t.byID), c.limits.Sessions)
 	}
 	switch {

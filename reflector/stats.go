@@ -26,7 +26,7 @@ type Stats struct {
 	Duplicates    uint64                    // orders that came again
 	Refused       map[wire.Code]uint64      // by STUN error code
 	RefusedLimit  map[wire.LimitKind]uint64 // those that met a limit
-	RefusedKind   map[wire.Kind]uint64      // of natprobe messages, by their kind; KindNone: they had none that could be read
+	RefusedKind   map[wire.Kind]uint64      // of natprobe messages, by their kind; KindNone: Malformed and Unknown
 	PlainAnswered uint64                    // plain STUN requests answered with success
 	PlainRefused  uint64                    // plain STUN requests answered with an error
 	PlainSilent   uint64                    // plain STUN requests that got no answer, for want of size or above a limit
@@ -63,8 +63,8 @@ func (s *Stats) total() {
 func (c *core) snapshot(now time.Time) Stats {
 	c.expire(now)
 	s := c.stats
-	s.Refused, s.RefusedLimit = maps.Clone(s.Refused), maps.Clone(s.RefusedLimit)
-	s.RefusedKind = maps.Clone(s.RefusedKind)
+	s.Refused = maps.Clone(s.Refused)
+	s.RefusedLimit, s.RefusedKind = make(map[wire.LimitKind]uint64), make(map[wire.Kind]uint64)
 	s.Sessions, s.Pending, s.Remembered = len(c.sessions.byID), c.book.pending, c.book.done
 	s.Lateness = c.lateness.snapshot()
 	return s

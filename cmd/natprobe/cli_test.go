@@ -82,6 +82,15 @@ func udpSocket(t *testing.T) net.PacketConn {
 
 // startReflector runs the verb on loopback until the test ends, and returns
 // its address.
+// runtimeAsItIs is the environment of a reflector within this process: it leaves Go's
+// runtime alone, which it would share with others.
+func runtimeAsItIs(name string) (string, bool) {
+	if name == "GOGC" || name == "GOMAXPROCS" {
+		return "", true
+	}
+	return os.LookupEnv(name)
+}
+
 func startReflector(t *testing.T, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -89,7 +98,7 @@ func startReflector(t *testing.T, args ...string) string {
 	status := make(chan int, 1)
 	go func() {
 		args := append([]string{"reflector", "--listen", "127.0.0.1:0", "--log-format", "json"}, args...)
-		status <- run(ctx, args, os.LookupEnv, strings.NewReader(""), io.Discard, stderr)
+		status <- run(ctx, args, runtimeAsItIs, strings.NewReader(""), io.Discard, stderr)
 	}()
 	t.Cleanup(func() {
 		cancel()

@@ -10,13 +10,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/natprobe/natprobe/probe/natlab"
-	"github.com/natprobe/natprobe/reflector/wire"
 )
 
 // The Internet has crowdSize addresses in as many networks as an IPv4 /8 has,
@@ -48,9 +44,8 @@ type internet struct {
 	server netip.AddrPort
 	reader sync.WaitGroup
 
-	crowd   []account // by number
-	strange atomic.Uint64
-	read    atomic.Uint64
+	crowd []account     // by number
+	read  atomic.Uint64 // UDP packets
 
 	mu     sync.Mutex
 	broken []error // rules that were, the first ones
@@ -75,6 +70,11 @@ func crowdAddr(i int) netip.Addr {
 // test ends.
 func startInternet(t *testing.T, n *kernelNet) *internet {
 	t.Helper()
+	if device, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err != nil {
+		t.Skipf("SKIPPED, %s NEEDS TUN DEVICES: %v", t.Name(), err)
+	} else {
+		device.Close()
+	}
 	w := &internet{
 		t: t, link: newInterface(), server: n.reflectorAddr(),
 		crowd: make([]account, crowdSize), bots: make(map[netip.Addr]*bot),
@@ -92,7 +92,7 @@ func startInternet(t *testing.T, n *kernelNet) *internet {
 func (w *internet) connect() error {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return fmt.Errorf("%w: /dev/net/tun: %w", natlab.ErrUnavailable, err)
+		return err
 	}
 	request, err := unix.NewIfreq(w.link)
 	if err != nil {
@@ -177,18 +177,16 @@ func (w *internet) receive() {
 		if err != nil {
 			return
 		}
-		w.read.Add(1)
-		at := time.Now()
 		if n < ipv4Header+udpHeader || b[0] != 0x45 || b[9] != unix.IPPROTO_UDP {
-			w.strange.Add(1)
-			continue
+			continue // what a new link is told of, as by IPv6's neighbor discovery
 		}
+		w.read.Add(1)
 		to := netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:20])), binary.BigEndian.Uint16(b[22:]))
 		w.mu.Lock()
 		bot := w.bots[to.Addr()]
 		w.mu.Unlock()
 		if bot != nil {
-			bot.receive(at, b[ipv4Header+udpHeader:n])
+			bot.receive(b[ipv4Header+udpHeader : n])
 			continue
 		}
 		if err := w.book(to.Addr(), n, b[ipv4Header+udpHeader:n]); err != nil {
@@ -244,88 +242,4 @@ func (w *internet) totals() (in, out uint64) {
 		}
 	}
 	return in, out
-}
-
-// bot is an address whose owner receives what is sent there, and so can prove it.
-type bot struct {
-	w       *internet
-	addr    netip.AddrPort
-	session wire.SessionID
-	token   wire.Token
-	seq     uint32
-	answers chan wire.Reply
-
-	mu       sync.Mutex
-	arrivals []time.Time // of copies and beacons
-}
-
-// newBot adds an address that isn't one of the crowd.
-func (w *internet) newBot(addr netip.AddrPort) *bot {
-	b := &bot{w: w, addr: addr, session: wire.NewSessionID(), answers: make(chan wire.Reply, 16)}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.bots[addr.Addr()] = b
-	return b
-}
-
-func (b *bot) receive(at time.Time, payload []byte) {
-	reply, err := wire.ParseReply(payload)
-	if err != nil {
-		b.w.breaks(fmt.Errorf("to the bot %v: %w", b.addr, err))
-		return
-	}
-	switch reply.(type) {
-	case wire.Burst, wire.Beacon:
-		b.mu.Lock()
-		b.arrivals = append(b.arrivals, at)
-		b.mu.Unlock()
-	default:
-		select {
-		case b.answers <- reply:
-		default: // refusals of a flood, which nobody reads
-		}
-	}
-}
-
-// ask sends a request until it is answered by a T.
-func ask[T wire.Reply](b *bot, request func() []byte) (T, error) {
-	for range 50 {
-		b.w.send(b.w.packet(nil, b.addr, request()))
-		for timeout := time.After(200 * time.Millisecond); timeout != nil; {
-			select {
-			case reply := <-b.answers:
-				if wanted, ok := reply.(T); ok { // else it is of an earlier request
-					return wanted, nil
-				}
-			case <-timeout:
-				timeout = nil
-			}
-		}
-	}
-	var none T
-	return none, fmt.Errorf("the bot %v gets no %T", b.addr, none)
-}
-
-// prove gets a token for the bot's address, and makes a session.
-func (b *bot) prove() error {
-	hello, err := ask[wire.HelloReply](b, func() []byte { return wire.Hello{ID: wire.NewID()}.Encode() })
-	if err != nil {
-		return err
-	}
-	b.token = hello.Token
-	_, err = ask[wire.QueryReply](b, func() []byte {
-		b.seq++
-		return wire.Query{ID: wire.NewID(), Session: b.session, Token: b.token, Seq: b.seq}.Encode()
-	})
-	return err
-}
-
-// order returns an order of the bot's that pays for its copies.
-func (b *bot) order(delay time.Duration, copies int) wire.Order {
-	id := wire.NewID()
-	id[0] = 0 // no plainMark, as it may be replayed in the crowd's name
-	return wire.Order{
-		ID: id, Session: b.session, Tokens: []wire.Token{b.token},
-		Delay: delay.Truncate(time.Millisecond), Copies: copies, Size: wire.OrderSize(copies, true, false),
-	}
 }

@@ -140,7 +140,7 @@ type socketFault struct {
 	name   string
 	listen string                   // without a port
 	tune   func(*net.UDPConn) error // once, before it is served
-	strike func(*testing.T, *kernelNet, context.Context)
+	strike func(*testing.T, *kernelNet) func(context.Context)
 	met    func(reflector.Stats) uint64 // counts what happened
 }
 
@@ -150,10 +150,12 @@ type socketFault struct {
 func TestKernelReflectorSockets(t *testing.T) {
 	t.Parallel()
 	spec := natlab.Spec{NATs: []natlab.NATSpec{box(4, 8)}}
-	away := func(t *testing.T, n *kernelNet, ctx context.Context) {
-		removeServerAddr(t, n, n.ServerAddr())
-		pause(ctx, 2*time.Second)
-		addServerAddr(t, n, n.ServerAddr())
+	away := func(t *testing.T, n *kernelNet) func(context.Context) {
+		return func(ctx context.Context) {
+			removeServerAddr(t, n, n.ServerAddr())
+			pause(ctx, 2*time.Second)
+			addServerAddr(t, n, n.ServerAddr())
+		}
 	}
 	unsent := func(s reflector.Stats) uint64 { return s.CopiesFailed + s.WriteErrors }
 	for _, f := range []socketFault{
@@ -162,28 +164,33 @@ func TestKernelReflectorSockets(t *testing.T) {
 		{name: "address gone, listener for both families", listen: "[::]", strike: away},
 		{
 			name: "receive buffer full", tune: func(c *net.UDPConn) error { return c.SetReadBuffer(1) },
-			strike: func(t *testing.T, n *kernelNet, ctx context.Context) {
-				ctx, cancel := context.WithTimeout(ctx, time.Second)
-				defer cancel()
-				newStorm(t, n).rage(ctx, attacks()[0], 0)
+			strike: func(t *testing.T, n *kernelNet) func(context.Context) {
+				s := newStorm(t, n)
+				return func(ctx context.Context) {
+					ctx, cancel := context.WithTimeout(ctx, time.Second)
+					defer cancel()
+					s.rage(ctx, attacks()[0], 0)
+				}
 			},
 			met: func(s reflector.Stats) uint64 { return s.Dropped },
 		},
 		{
 			name: "send buffer full", tune: func(c *net.UDPConn) error { return c.SetWriteBuffer(1) },
-			strike: func(t *testing.T, n *kernelNet, _ context.Context) { askFromNowhere(t, n) },
-			met:    unsent,
+			strike: func(t *testing.T, n *kernelNet) func(context.Context) {
+				return func(context.Context) { askFromNowhere(t, n) }
+			},
+			met: unsent,
 		},
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			n := startKernelNet(t, spec)
-			r := n.serveOwn(f.listen, f.tune)
+			r, strike := n.serveOwn(f.listen, f.tune), f.strike(t, n)
 			random := rand.New(rand.NewPCG(11, uint64(len(f.name))))
 			struck := false
 			record := n.measure(probe.Config{Max: 16 * time.Second, Budget: faultBudget}, func(ctx context.Context) {
 				if struck = pause(ctx, time.Duration(1000+random.IntN(6000))*time.Millisecond); struck {
-					f.strike(t, n, ctx)
+					strike(ctx)
 				}
 			})
 			stats := r.Stats()

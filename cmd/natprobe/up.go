@@ -172,7 +172,7 @@ func (u *upRun) reflects() bool {
 // sharedLimits bound the memory of a tunnel's reflector to some megabytes: it
 // has its peers to serve, and not the public.
 func sharedLimits() reflector.Limits {
-	return reflector.Limits{Orders: 1 << 15, Sessions: 1 << 8}
+	return reflector.Limits{Orders: 1 << 16, Sessions: 1 << 8}
 }
 
 // reflect answers the peers' measurements on the tunnel's own port.

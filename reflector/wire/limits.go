@@ -27,10 +27,10 @@ const (
 	LimitDelay              // the order's delay is above Limits.MaxDelay
 	LimitCopies             // the burst is above Limits.MaxCopies
 	LimitPending            // the address has Limits.Pending orders pending
-	LimitRate               // the address sends more than Limits.PPS
+	LimitRate               // the address sends more than Limits.PPS, with a token or without
 	LimitSlot               // too many packets are due to the address or its prefix at that moment
-	LimitMemory             // the reflector's memory for orders is full
-	LimitSessions           // the reflector's memory for sessions is full
+	LimitMemory             // the reflector's memory for orders is full, or the sender's share of it
+	LimitSessions           // the address has its sessions, or the reflector's memory for them or the sender's share is full
 	LimitPayment            // the request is too small to pay for what it asks for
 )
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"net/netip"
 	"sync"
 	"time"
@@ -45,7 +46,14 @@ type Minter struct {
 	secret []byte
 
 	mu   sync.Mutex
-	keys map[int64][]byte // by rotation period; at most maxKeys
+	keys map[int64]*sync.Pool // of *summer, by rotation period; at most maxKeys
+}
+
+// summer makes the sums of one key. To make one costs more than to use one.
+type summer struct {
+	mac    hash.Hash
+	prefix [16]byte
+	sum    [sha256.Size]byte
 }
 
 const maxKeys = 3
@@ -55,7 +63,7 @@ func NewMinter(secret []byte) (*Minter, error) {
 	if len(secret) < MinSecret {
 		return nil, fmt.Errorf("%w: %d bytes, at least %d needed", ErrShortSecret, len(secret), MinSecret)
 	}
-	return &Minter{secret: append([]byte(nil), secret...), keys: make(map[int64][]byte)}, nil
+	return &Minter{secret: append([]byte(nil), secret...), keys: make(map[int64]*sync.Pool)}, nil
 }
 
 // Mint returns a token for addr that is good for TokenLifetime from now.
@@ -63,7 +71,8 @@ func (m *Minter) Mint(addr netip.Addr, now time.Time) Token {
 	expiry := now.Add(TokenLifetime).Unix()
 	var t Token
 	binary.BigEndian.PutUint32(t[:4], uint32(expiry)) //nolint:gosec // good until 2106, as STUN's own 32-bit times
-	copy(t[4:], m.sum(addr, t[:4], expiry))
+	sum := m.sum(addr, t, expiry)
+	copy(t[4:], sum[:])
 	return t
 }
 
@@ -74,32 +83,46 @@ func (m *Minter) Verify(addr netip.Addr, t Token, now time.Time) bool {
 	if !now.Before(expiry) || expiry.Sub(now) > TokenLifetime+time.Minute {
 		return false // expired, or no token that Mint could have made by now
 	}
-	return hmac.Equal(m.sum(addr, t[:4], expiry.Unix()), t[4:])
+	sum := m.sum(addr, t, expiry.Unix())
+	return hmac.Equal(sum[:], t[4:])
 }
 
-func (m *Minter) sum(addr netip.Addr, expiry []byte, unix int64) []byte {
-	mac := hmac.New(sha256.New, m.key(unix/int64(secretRotation/time.Second)))
-	mac.Write(expiry)
-	prefix := Prefix(addr)
-	mac.Write(prefix[:])
-	return mac.Sum(nil)[:TokenSize-4]
+// sum returns what follows a token's expiry.
+func (m *Minter) sum(addr netip.Addr, t Token, unix int64) (sum [TokenSize - 4]byte) {
+	pool := m.summers(unix / int64(secretRotation/time.Second))
+	s := pool.Get().(*summer) //nolint:forcetypeassert // there are no others in it
+	defer pool.Put(s)
+	s.mac.Reset()
+	s.prefix = Prefix(addr)
+	copy(s.sum[:], t[:4])
+	s.mac.Write(s.sum[:4])
+	s.mac.Write(s.prefix[:])
+	copy(sum[:], s.mac.Sum(s.sum[:0]))
+	return sum
 }
 
-func (m *Minter) key(period int64) []byte {
+// summers returns those of a period's key.
+func (m *Minter) summers(period int64) *sync.Pool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if k, ok := m.keys[period]; ok {
-		return k
+	if pool, ok := m.keys[period]; ok {
+		return pool
 	}
 	if len(m.keys) >= maxKeys {
 		clear(m.keys)
 	}
+	key := m.key(period)
+	pool := &sync.Pool{New: func() any { return &summer{mac: hmac.New(sha256.New, key)} }}
+	m.keys[period] = pool
+	return pool
+}
+
+// key returns a period's key.
+func (m *Minter) key(period int64) []byte {
 	mac := hmac.New(sha256.New, m.secret)
 	mac.Write([]byte("natprobe token key"))
 	_ = binary.Write(mac, binary.BigEndian, period)
-	k := mac.Sum(nil)
-	m.keys[period] = k
-	return k
+	return mac.Sum(nil)
 }
 
 // Prefix returns what a token is bound to: the whole IPv4 address (in its
