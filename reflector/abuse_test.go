@@ -339,3 +339,30 @@ func (g *rig) answerTo(c wire.Check) (wire.CheckReply, bool) {
 	}
 	return wire.CheckReply{}, false
 }
+
+// TestForgedInANetworksName: who forges all addresses of a network brings it no more
+// packets than the network's rate, and a few refusals.
+func TestForgedInANetworksName(t *testing.T) {
+	for name, source := range map[string]func(i int) netip.AddrPort{
+		"IPv4 /24": func(i int) netip.AddrPort { return sender(9, byte(i), 1+uint16(i)) },
+		"IPv6 /48": func(i int) netip.AddrPort {
+			return netip.AddrPortFrom(netip.AddrFrom16([16]byte{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 6: byte(i >> 8), 7: byte(i), 15: 1}), 1+uint16(i))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newRig(t, Config{}, serverA)
+				const forged = 8000
+				for i := range forged { // in a second
+					g.conns[0].put(source(i), wire.Hello{ID: wire.NewID()}.Encode())
+					after(time.Second / forged)
+				}
+				// A second's worth at once, and another as it passes.
+				answers, most := len(g.take(0)), 2*(DefaultPPS+excessPPS)*networkRate+1
+				if answers > most || answers < DefaultPPS*networkRate {
+					t.Errorf("%d forged packets brought %d, want %d to %d", forged, answers, DefaultPPS*networkRate, most)
+				}
+			})
+		})
+	}
+}

@@ -41,7 +41,8 @@ type gate struct {
 }
 
 // excessPPS is how many packets above its rate an address that shows no token is
-// answered in a second: enough to learn of it, and of no use to who wants to hit another.
+// answered in a second, and its network networkRate times as many: enough to learn of
+// it, and of no use to who wants to hit another.
 const excessPPS = 10
 
 // visitMalformed is what a message is counted as that has no kind, as it can't be

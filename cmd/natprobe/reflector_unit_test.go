@@ -82,7 +82,7 @@ func TestReflectorUnitText(t *testing.T) {
 		"ExecStart=natprobe reflector --admin 127.0.0.1:9478 $SECRET $FLAGS",
 		// The threads that send bursts raise themselves to this.
 		"LimitNICE=-15",
-		"SystemCallFilter=~@privileged @resources\nSystemCallFilter=setpriority",
+		"SystemCallFilter=~@privileged @resources\nSystemCallFilter=setpriority sched_setattr",
 	} {
 		if !strings.Contains(service, "\n"+line+"\n") {
 			t.Errorf("%s has no line %q for the service", reflectorUnit, line)
