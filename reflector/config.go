@@ -35,7 +35,7 @@ const (
 	// orders spread over minutes from arriving as one pulse.
 	DefaultSlotAddress = 128
 	DefaultSlotPrefix  = 512
-	// DefaultOrders is the memory for orders, pending and remembered: some 40 MB
+	// DefaultOrders is the memory for orders, pending and remembered: up to 50 MB
 	// when full.
 	DefaultOrders = 1 << 18
 	// DefaultSessions is the memory for sessions; each is one running prober.
