@@ -59,7 +59,7 @@ func newGate(cfg Config, limits Limits, minter *wire.Minter, start time.Time) *g
 		boot: wire.NewBootID(), logger: cfg.Logger, start: start,
 		proven: newMeter(limits.PPS), unproven: newMeter(limits.PPS), unprovenNetwork: newMeter(limits.networkPPS()),
 		excess: newMeter(excessPPS), excessNetwork: newMeter(excessPPS * networkRate),
-		codes:  make(map[wire.Code]*atomic.Uint64),
+		codes: make(map[wire.Code]*atomic.Uint64),
 	}
 	for _, code := range []wire.Code{
 		wire.CodeBadRequest, wire.CodeUnknownAttribute, wire.CodeUnknownSession, wire.CodeStaleToken, wire.CodeQuota, wire.CodeCapacity,
@@ -205,8 +205,8 @@ func (g *gate) refuse(v visit, r wire.Refusal) []byte {
 	if g.logger.Enabled(context.Background(), slog.LevelDebug) {
 		g.logger.Debug("refused", "code", int(r.Code), "limit", r.Limit.String(), "prefix", masked(v.peer.Addr()).String())
 	}
-	at, addr := g.since(v.at), v.peer.Addr()
-	if r.Limit == wire.LimitRate && !v.proven && !(g.excess.allow(address(addr), at) && g.excessNetwork.allow(network(addr), at)) {
+	addr := v.peer.Addr()
+	if r.Limit == wire.LimitRate && !v.proven && !g.tells(v) {
 		g.silent.Add(1)
 		return nil
 	}
@@ -216,6 +216,12 @@ func (g *gate) refuse(v visit, r wire.Refusal) []byte {
 		reply = r.Encode()
 	}
 	return g.pay(v, reply)
+}
+
+// tells says whether one more packet above the rate of who shows no token is answered.
+func (g *gate) tells(v visit) bool {
+	at, addr := g.since(v.at), v.peer.Addr()
+	return g.excess.allow(address(addr), at) && g.excessNetwork.allow(network(addr), at)
 }
 
 // pay returns an error response that its request has paid for, else nothing.
@@ -248,7 +254,7 @@ func (g *gate) addTo(s *Stats) {
 	}
 	for limit := range g.limitsMet {
 		if n := g.limitsMet[limit].Load(); n != 0 {
-			s.RefusedLimit[wire.LimitKind(limit)] += n //nolint:gosec // one of them
+			s.RefusedLimit[wire.LimitKind(limit)] += n
 		}
 	}
 }
