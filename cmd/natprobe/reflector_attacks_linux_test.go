@@ -61,7 +61,7 @@ func attacks() []attack {
 		{
 			name: "sessions", bots: botnet,
 			shots: func(s *storm, count int) []shot { return s.each(count, s.query) },
-			met:   func(m metrics) bool { return m.of(`limit_refusals_total{limit="sessions"}`) > 0 },
+			met:   func(m metrics) bool { return m.of("sessions") > stormRate },
 		},
 		{
 			name: "malformed", bots: oneBot,

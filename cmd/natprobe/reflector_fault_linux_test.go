@@ -134,6 +134,9 @@ func otherClock(t *testing.T, life int) []string {
 	return command
 }
 
+// floodRate, in packets a second, fills the smallest buffer there is.
+const floodRate = 5000
+
 // socketFault is something that happens to a reflector's socket while a prober
 // measures.
 type socketFault struct {
@@ -169,7 +172,7 @@ func TestKernelReflectorSockets(t *testing.T) {
 				return func(ctx context.Context) {
 					ctx, cancel := context.WithTimeout(ctx, time.Second)
 					defer cancel()
-					s.rage(ctx, attacks()[0], 0)
+					s.rage(ctx, attacks()[0], floodRate)
 				}
 			},
 			met: func(s reflector.Stats) uint64 { return s.Dropped },

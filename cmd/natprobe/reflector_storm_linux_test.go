@@ -26,9 +26,9 @@ import (
 var benchStorms = flag.Bool("storms", false, "run TestBenchStorms: attacks on a reflector with all that one processor sends, for about ten minutes")
 
 const (
-	// stormRate is in packets a second: thirty times what the prober sends, and
-	// little enough for the tests beside it.
-	stormRate = 3000
+	// stormRate is in packets a second: ten times what the prober sends, and little
+	// enough for the tests beside it.
+	stormRate = 1000
 	// stormShare is so many packets a second that a reflector is far from busy.
 	stormShare = 50_000
 	// stormRuns is how many measurements are made during a storm of the bench.
@@ -40,6 +40,9 @@ const (
 	// in the socket's buffer when it ended.
 	stormSettles = 2 * time.Second
 
+	// stormWay is how much longer one order may be on its way to the reflector than
+	// another: on a busy machine packets wait for their programs.
+	stormWay = 200 * time.Millisecond
 	// stormWindow is the shortest while in which departures are counted.
 	stormWindow = 250 * time.Millisecond
 
@@ -281,7 +284,7 @@ func (s *storm) judge(t *testing.T, n *kernelNet, a attack, got weathered, read 
 	}
 	// The limit is on what is due in a second. A pulse of a whole botnet takes a
 	// while to leave.
-	within := time.Second - got.after.latest()
+	within := time.Second - stormWay - got.after.latest()
 	if within < stormWindow {
 		t.Logf("%s: copies left up to %v late, which tells nothing of what was due in a second", a.name, got.after.latest())
 		return
@@ -320,8 +323,7 @@ func busiest(times []time.Time, within time.Duration) (most int) {
 // TestKernelStorms attacks a reflector from the Internet in each way that
 // SECURITY.md tells of, while a prober behind a NAT measures: no rule is broken, and
 // the prober's brackets are right and as narrow as ever.
-func TestKernelStorms(t *testing.T) {
-	t.Parallel()
+func TestKernelStorms(t *testing.T) { // not in parallel: the tests beside it watch the time
 	for _, a := range attacks() {
 		t.Run(a.name, func(t *testing.T) {
 			t.Parallel()
