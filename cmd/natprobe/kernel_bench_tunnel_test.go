@@ -80,8 +80,8 @@ func benchOurs(t *testing.T, n *kernelNet) netip.Addr {
 func benchPlain(t *testing.T, n *kernelNet) netip.Addr {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "wireguard-go")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "golang.zx2c4.com/wireguard")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build := goBuild("-trimpath", "-ldflags", "-s -w", "-o", program, "golang.zx2c4.com/wireguard")
+	build.Env = append(build.Env, "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("wireguard-go can't be built: %v\n%s", err, out)
 	}

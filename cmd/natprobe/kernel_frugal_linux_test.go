@@ -72,8 +72,8 @@ const maxResidentMiB = 30
 func TestKernelResidentMemory(t *testing.T) {
 	n, args := frugalNet(t)
 	program := filepath.Join(t.TempDir(), "natprobe")
-	build := exec.Command("nice", "-n", "19", "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build := goBuild("-trimpath", "-ldflags", "-s -w", "-o", program, ".")
+	build.Env = append(build.Env, "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -54,6 +56,15 @@ func TestKernelLabsAsUser(t *testing.T) {
 	case code != 0:
 		t.Errorf("the tests inside the user namespace ended with status %d", code)
 	}
+}
+
+// goBuild returns a command that builds a program nicely, as the tests beside it watch
+// the time, and with the machine's own cache: with that of the tests it would build
+// the standard library too.
+func goBuild(args ...string) *exec.Cmd {
+	build := exec.Command("nice", append([]string{"-n", "19", "go", "build"}, args...)...)
+	build.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "XDG_CACHE_HOME=") })
+	return build
 }
 
 // kernelNet is a lab with a reflector on its server.

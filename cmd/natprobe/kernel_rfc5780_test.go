@@ -206,10 +206,7 @@ func (b behaviour) checkPion(n *kernelNet, program string) {
 func pionDiscovery(t *testing.T) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "stun-nat-behaviour")
-	// Nicely, as the tests beside it watch the time.
-	build := exec.Command("nice", "-n", "19", "go", "build", "-p", "1", "-o", program, "github.com/pion/stun/v3/cmd/stun-nat-behaviour")
-	// With the tests' own cache it would build the standard library too.
-	build.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "XDG_CACHE_HOME=") })
+	build := goBuild("-p", "1", "-o", program, "github.com/pion/stun/v3/cmd/stun-nat-behaviour")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED, %s NEEDS pion's stun-nat-behaviour, which can't be built: %v\n%s", t.Name(), err, output)
 	}

@@ -43,7 +43,7 @@ func BenchmarkReflector(b *testing.B) {
 	dir := b.TempDir()
 	buildBench(b, dir, "echo", "load")
 	natprobe := filepath.Join(dir, "natprobe")
-	if output, err := exec.Command("go", "build", "-o", natprobe, ".").CombinedOutput(); err != nil {
+	if output, err := goBuild("-o", natprobe, ".").CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, output)
 	}
 	ports := freePorts(b, 3)

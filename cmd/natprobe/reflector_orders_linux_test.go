@@ -40,7 +40,7 @@ func BenchmarkReflectorOrders(b *testing.B) {
 	dir := b.TempDir()
 	buildBench(b, dir, "load", "sleep")
 	natprobe := filepath.Join(dir, "natprobe")
-	if output, err := exec.Command("go", "build", "-o", natprobe, ".").CombinedOutput(); err != nil {
+	if output, err := goBuild("-o", natprobe, ".").CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, output)
 	}
 	var table strings.Builder
