@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -43,20 +42,7 @@ func loopbackDiscovery(t *testing.T) (*Reflector, []netip.AddrPort) {
 			t.Fatal(err)
 		}
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		if err := r.ServeDiscovery(ctx, d); err != nil {
-			t.Errorf("ServeDiscovery: %v", err)
-		}
-	})
-	t.Cleanup(func() {
-		stop()
-		serving.Wait()
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	untilEnd(t, func(ctx context.Context) error { return r.ServeDiscovery(ctx, d) }, d)
 	var at []netip.AddrPort
 	for i := range 4 {
 		at = append(at, addrPort(d.Conns[i/2][i%2][0].LocalAddr()))

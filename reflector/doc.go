@@ -9,7 +9,8 @@
 // bounded. PROTOCOL.md in package wire specifies the messages, README.md in
 // this folder is the operator's guide.
 //
-// The rules live in a core without sockets: datagrams and time in, datagrams
-// out, and a schedule of departures. Reflector moves packets between the core
-// and any net.PacketConn; Listen opens one.
+// The rules live without sockets: a gate reads natprobe's messages and answers all that
+// needs no memory, and a core has the sessions, the orders and the schedule of
+// departures of those who have shown a token. Plain STUN follows RFC 8489, and RFC 5780.
+// Reflector moves packets between these and any net.PacketConn; Listen opens one.
 package reflector

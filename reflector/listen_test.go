@@ -3,6 +3,7 @@ package reflector
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"runtime"
@@ -28,21 +29,27 @@ func listening(t *testing.T, r *Reflector, address string) uint16 {
 	if err != nil {
 		t.Fatal(err)
 	}
+	untilEnd(t, func(ctx context.Context) error { return r.Serve(ctx, conn) }, conn)
+	return addrPort(conn.LocalAddr()).Port()
+}
+
+// untilEnd serves sockets until the test ends, and closes them.
+func untilEnd(t *testing.T, serve func(context.Context) error, sockets io.Closer) {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	var serving sync.WaitGroup
 	serving.Go(func() {
-		if err := r.Serve(ctx, conn); err != nil {
-			t.Errorf("Serve: %v", err)
+		if err := serve(ctx); err != nil {
+			t.Errorf("serving: %v", err)
 		}
 	})
 	t.Cleanup(func() {
 		stop()
 		serving.Wait()
-		if err := conn.Close(); err != nil {
+		if err := sockets.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return addrPort(conn.LocalAddr()).Port()
 }
 
 // dial returns a connected socket: its kernel drops what comes from any address
