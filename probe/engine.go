@@ -28,6 +28,7 @@ type engine struct {
 	externals  map[netip.AddrPort]*flow // who had an external address last
 	untracedAt time.Duration            // when the NAT saw a flow last whose external address is not known
 	flowCap    int                      // cfg.Flows, or less where the machine or the reflector has less
+	lackSince  *time.Duration           // since when next to no socket can be opened; nil: they can
 	lingers    []linger
 	ports      *portWalk
 
@@ -107,6 +108,9 @@ func (e *engine) receive(at time.Duration, id flowID, from netip.AddrPort, paylo
 	}
 	e.now = max(e.now, at)
 	f.heard = e.now
+	if e.lackSince != nil && f.first > *e.lackSince {
+		e.lackSince = nil // it was opened since
+	}
 	reply, err := wire.ParseReply(payload)
 	if err != nil || from != e.cfg.Reflector {
 		f.owner.stray()
@@ -127,23 +131,39 @@ func (e *engine) failed(id flowID, err error) {
 		return
 	}
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-		if len(e.flows) < leastFlows {
-			e.end(fmt.Errorf("%w: %d flows were open, and at least %d are needed", ErrFiles, len(e.flows)-1, leastFlows))
+		if e.lack(); e.over {
 			return
-		}
-		if fewer := max(len(e.flows)-descriptorReserve, minFlows); fewer < e.flowCap {
-			e.flowCap = fewer
-			e.event(results.ReasonSocket, fmt.Sprintf("no more file descriptors: going on with %d flows at a time", fewer), 0)
 		}
 	}
 	f.owner.failed(err)
 }
 
-// leastFlows is with how few flows at a time a run still gets somewhere.
-const leastFlows = 16
+// lack takes that a socket could not be opened because too many files are open.
+// With next to no socket the run ends, at once where it had not begun, else when
+// others that hold files had time to close theirs.
+func (e *engine) lack() {
+	if len(e.flows) < leastFlows {
+		if e.lackSince == nil {
+			e.lackSince = new(e.now)
+		}
+		if !e.control.running || e.now-*e.lackSince >= lackPatience {
+			e.end(fmt.Errorf("%w: %d flows were open, and at least %d are needed", ErrFiles, len(e.flows)-1, leastFlows))
+			return
+		}
+	}
+	if fewer := max(len(e.flows)-descriptorReserve, leastFlows); fewer < e.flowCap {
+		e.flowCap = fewer
+		e.event(results.ReasonSocket, fmt.Sprintf("no more file descriptors: going on with %d flows at a time", fewer), 0)
+	}
+}
 
-// descriptorReserve leaves room for the sockets of others in this process.
-const descriptorReserve = 8
+const (
+	// leastFlows is with how few flows at a time a run still gets somewhere.
+	leastFlows = 16
+	// descriptorReserve leaves room for the sockets of others in this process.
+	descriptorReserve = 8
+	lackPatience      = 10 * time.Second
+)
 
 // take returns the actions decided since the last call, in order.
 func (e *engine) take() []action {

@@ -95,7 +95,7 @@ func (e *engine) refused(r wire.Refusal) {
 	}
 	switch r.Limit {
 	case wire.LimitPending:
-		if fewer := max(len(e.plan.inFlight)-descriptorReserve, minFlows); fewer < e.flowCap {
+		if fewer := max(len(e.plan.inFlight)-descriptorReserve, leastFlows); fewer < e.flowCap {
 			e.flowCap = fewer
 			e.event(results.ReasonRefused, fmt.Sprintf("the reflector grants %d pending orders: going on with %d flows at a time", r.Value, fewer), 0)
 		}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -290,33 +291,57 @@ func TestBudgetEndsTheRun(t *testing.T) {
 	}
 }
 
-// TestFewDescriptors lets sockets run out.
+// TestFewDescriptors lets sockets run out, for the whole run or for a while.
 func TestFewDescriptors(t *testing.T) {
-	inBubble(t, func(t *testing.T, n *simulate.Network) {
-		stop := serve(t, n, reflectorAddr(), reflector.Config{})
-		defer stop()
-		limit := make(chan struct{}, 60)
-		listen := func(ctx context.Context, network, address string) (net.PacketConn, error) {
-			select {
-			case limit <- struct{}{}:
-			default:
-				return nil, syscall.EMFILE
-			}
-			conn, err := n.Client().ListenPacket(ctx, network, address)
-			return &limited{conn, limit}, err
-		}
-		p := probe.Prober{Config: probe.Config{Reflector: reflectorAddr()}, Listen: listen}
-		r, err := p.Measure(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := check(r, truthOf(natmodel.Linux(6*time.Second, 12*time.Second).Timers)); err != nil {
-			t.Error(err)
-		}
-		if !r.Complete || len(r.Events) == 0 || r.Events[0].Reason != results.ReasonSocket {
-			t.Errorf("complete %v, events %+v", r.Complete, r.Events)
-		}
-	})
+	cases := map[string]struct {
+		most, meanwhile int
+		until           time.Duration // there are no more than meanwhile, from 2 s after the start
+		says            string
+		err             error
+	}{
+		"fewer":                  {60, 60, 0, "going on with 5", nil},
+		"hardly enough":          {20, 20, 0, "going on with 16 flows", nil},
+		"next to none for 8 s":   {500, 4, 10 * time.Second, "going on with", nil},
+		"next to none for 1 min": {500, 4, time.Minute, "going on with", nil},
+		"next to none":           {6, 6, 0, "", probe.ErrFiles},
+		"none":                   {0, 0, 0, "", probe.ErrFiles},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, n *simulate.Network) {
+				stop := serve(t, n, reflectorAddr(), reflector.Config{})
+				defer stop()
+				began := time.Now()
+				sockets := &limit{most: func() int {
+					if d := time.Since(began); d >= 2*time.Second && d < c.until {
+						return c.meanwhile
+					}
+					return c.most
+				}}
+				listen := func(ctx context.Context, network, address string) (net.PacketConn, error) {
+					if !sockets.take() {
+						return nil, syscall.EMFILE
+					}
+					conn, err := n.Client().ListenPacket(ctx, network, address)
+					return &limited{conn, sockets}, err
+				}
+				p := probe.Prober{Config: probe.Config{Reflector: reflectorAddr()}, Listen: listen}
+				r, err := p.Measure(context.Background())
+				if !errors.Is(err, c.err) {
+					t.Fatalf("error %v, want %v", err, c.err)
+				}
+				if err := check(r, truthOf(natmodel.Linux(6*time.Second, 12*time.Second).Timers)); err != nil {
+					t.Error(err)
+				}
+				if r.Complete != (c.err == nil) {
+					t.Errorf("complete: %v", r.Complete)
+				}
+				if c.says != "" && (len(r.Events) == 0 || r.Events[0].Reason != results.ReasonSocket || !strings.Contains(r.Events[0].Detail, c.says)) {
+					t.Errorf("events %+v", r.Events)
+				}
+			})
+		})
+	}
 }
 
 // TestPortsInUse lets another program hold every other source port, the first
@@ -372,13 +397,27 @@ func TestReflectorThatLimitsPackets(t *testing.T) {
 	})
 }
 
+// limit is how many sockets may be open at a time.
+type limit struct {
+	most func() int
+	open atomic.Int64
+}
+
+func (l *limit) take() bool {
+	if l.open.Add(1) > int64(l.most()) {
+		l.open.Add(-1)
+		return false
+	}
+	return true
+}
+
 // limited gives its place back when it is closed.
 type limited struct {
 	net.PacketConn
-	limit chan struct{}
+	limit *limit
 }
 
 func (l *limited) Close() error {
-	<-l.limit
+	l.limit.open.Add(-1)
 	return l.PacketConn.Close()
 }

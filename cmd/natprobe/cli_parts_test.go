@@ -219,3 +219,31 @@ func TestOutputFile(t *testing.T) {
 		t.Errorf("the file has %d records (%v), want 2", len(saved), err)
 	}
 }
+
+// TestFullDisk prints a record that could not be saved: it took minutes to get.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	records, err := results.ReadRecords(strings.NewReader(sampleRecord), "sample")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const full = "/dev/full"
+	if _, err := os.Stat(full); err != nil {
+		t.Skipf("SKIPPED: NO %s HERE", full)
+	}
+	out, err := openOutput(full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = out.Close() }() // it says again that nothing can be written
+	var stdout strings.Builder
+	m := measurement{app: &app{stdout: &output{to: &stdout}}}
+	if err := m.write(out, records[0]); err == nil || !strings.Contains(err.Error(), full) || !strings.Contains(err.Error(), "printed") {
+		t.Errorf("error: %v", err)
+	}
+	_, printed, _ := strings.Cut(stdout.String(), "\n{")
+	got, err := results.ReadRecords(strings.NewReader("{"+printed), "standard output")
+	if err != nil || len(got) != 1 || got[0].ID != records[0].ID {
+		t.Errorf("%d records, %v; printed:\n%s", len(got), err, stdout.String())
+	}
+}

@@ -360,7 +360,10 @@ func (m *measurement) write(out *recordFile, record results.Record) error {
 		s.Truth, s.Latest = truth(*m.lab), latest(*m.lab)
 	}
 	writeSummary(m.app.stdout, s, m.app.style())
-	return saved
+	if saved == nil {
+		return nil
+	}
+	return errors.Join(fmt.Errorf("%w; the record is printed below the summary instead", saved), m.app.printJSON(record))
 }
 
 // verdict returns the error that a measurement ends with.

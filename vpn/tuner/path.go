@@ -21,7 +21,8 @@ type path struct {
 	network  Network
 	arrived  bool                     // network is valid, and something is set there
 	since    time.Time                // of arrival there
-	interval int                      // seconds in force
+	interval int                      // seconds in force, or to be where it could not be set yet
+	why      string                   // the interval's reason
 	start    int                      // seconds that are safe here
 	set      map[vpn.PublicKey]uint64 // the peers that have the interval, with the bytes they had sent
 	refusals map[vpn.PublicKey]string // why a peer's interval can't be set, as the log has it
@@ -144,7 +145,7 @@ func (p *path) complete(ctx context.Context, peers []vpn.PeerState) {
 	}
 	p.set = here
 	if len(missing) > 0 {
-		p.applyTo(ctx, missing, p.interval, p.shown.Why)
+		p.applyTo(ctx, missing, p.interval, p.why)
 	}
 }
 
@@ -155,7 +156,7 @@ func (p *path) leave(phase Phase) {
 	p.schedule(taskNone, 0)
 	p.arrived = false
 	clear(p.set)
-	p.show(func(s *PathStatus) { *s = PathStatus{Family: p.family, Phase: phase} })
+	p.show(func(s *PathStatus) { s.leave(phase, "") })
 }
 
 // arrive begins anew in a network.
@@ -174,9 +175,7 @@ func (p *path) arrive(ctx context.Context, network Network) {
 		p.known = known
 		p.known.Label = network.Label
 	}
-	p.show(func(s *PathStatus) {
-		*s = PathStatus{Family: p.family, Phase: PhaseUnknown, Network: network.Label}
-	})
+	p.show(func(s *PathStatus) { s.leave(PhaseUnknown, network.Label) })
 	p.showKnown()
 	switch {
 	case ok && again:
@@ -281,8 +280,7 @@ func (p *path) apply(ctx context.Context, seconds int, reason string) {
 // applyTo sets an interval for some peers of the path. Where it can't be set it
 // is not as if it were, and look tries again.
 func (p *path) applyTo(ctx context.Context, peers []vpn.PeerState, seconds int, reason string) {
-	p.interval = seconds
-	p.show(func(s *PathStatus) { s.IntervalS, s.Why = seconds, reason })
+	p.interval, p.why = seconds, reason
 	done := false
 	for _, peer := range peers {
 		if err := p.t.cfg.Applier.SetKeepalive(ctx, peer.PublicKey, uint16(seconds)); err != nil { //nolint:gosec // at most results.MaxGapS
@@ -292,10 +290,12 @@ func (p *path) applyTo(ctx context.Context, peers []vpn.PeerState, seconds int, 
 		delete(p.refusals, peer.PublicKey)
 		p.set[peer.PublicKey], done = peer.SentBytes, true
 	}
-	if !done {
-		return
+	if done {
+		p.t.changed(Change{At: time.Now(), Family: p.family, Network: p.network.Label, IntervalS: seconds, Reason: reason})
 	}
-	p.t.changed(Change{At: time.Now(), Family: p.family, Network: p.network.Label, IntervalS: seconds, Reason: reason})
+	if done || len(peers) == 0 { // then it counts for whoever comes
+		p.show(func(s *PathStatus) { s.IntervalS, s.Why = seconds, reason })
+	}
 }
 
 // refused says that an interval can't be set, once for each reason: look tries

@@ -48,6 +48,11 @@ type PathStatus struct {
 	NextAt *time.Time `json:"next_at,omitempty"`
 }
 
+// leave forgets what was known of a network. The interval stays in force.
+func (s *PathStatus) leave(phase Phase, network string) {
+	*s = PathStatus{Family: s.Family, Phase: phase, Network: network, IntervalS: s.IntervalS, Why: s.Why}
+}
+
 // Change is one interval that was set.
 type Change struct {
 	At        time.Time      `json:"at"`
