@@ -18,21 +18,24 @@ func TestResume(t *testing.T) {
 	}
 	const lab = "nat:3s/5s,emulated"
 	file := filepath.Join(t.TempDir(), "records.jsonl")
-	run := func(want int, args ...string) string {
+	run := func(want []int, args ...string) string {
 		t.Helper()
 		got := natprobe(t.Context(), nil, "", append([]string{"measure", "--json", "--output", file}, args...)...)
-		if got.status != want {
-			t.Fatalf("%s: status %d, want %d: %s", strings.Join(args, " "), got.status, want, got.stderr)
+		if !slices.Contains(want, got.status) {
+			t.Fatalf("%s: status %d, want one of %v: %s", strings.Join(args, " "), got.status, want, got.stderr)
 		}
 		return got.stderr
 	}
-	run(exitInconclusive, "--lab", lab, "--regimes", "exchange,stream", "--max", "8s", "--budget", "6s")
-	run(exitDone, "--resume", file)
-	if said := run(exitUsage, "--resume", file); !strings.Contains(said, "complete") {
+	// Whether an interval follows hangs on how many packets went through: on a busy
+	// machine there are fewer.
+	measured, usage := []int{exitDone, exitInconclusive}, []int{exitUsage}
+	run([]int{exitInconclusive}, "--lab", lab, "--regimes", "exchange,stream", "--max", "8s", "--budget", "6s")
+	run(measured, "--resume", file)
+	if said := run(usage, "--resume", file); !strings.Contains(said, "complete") {
 		t.Errorf("of a complete record: %s", said)
 	}
-	run(exitDone, "--resume", file, "--repeat", "1")
-	if said := run(exitUsage, "--resume", file, "--repeat", "1", "--lab", "nat:4s/5s,emulated"); !strings.Contains(said, "another path") {
+	run(measured, "--resume", file, "--repeat", "1")
+	if said := run(usage, "--resume", file, "--repeat", "1", "--lab", "nat:4s/5s,emulated"); !strings.Contains(said, "another path") {
 		t.Errorf("of another lab: %s", said)
 	}
 

@@ -71,7 +71,7 @@ func TestVerifyCommandLines(t *testing.T) {
 func TestVerifyLoopback(t *testing.T) {
 	t.Parallel()
 	address := startReflector(t)
-	got := natprobe(t.Context(), nil, "", "verify", "--interval", "2s", "--target", "0.5", "--reflector", address, "--json", "--budget", "1m")
+	got := natprobe(t.Context(), nil, "", "verify", "--interval", "2s", "--target", "0.5", "--reflector", address, "--json", "--budget", "5m")
 	if got.status != exitDone {
 		t.Fatalf("status %d, want %d; stderr:\n%s", got.status, exitDone, got.stderr)
 	}
@@ -87,12 +87,12 @@ func TestVerifyLoopback(t *testing.T) {
 	}
 	want := map[string]any{
 		"interval": "2s", "reflector": address, "family": "ipv4", "regimes": []any{"exchange", "stream"},
-		"late": 1.0, "target": 0.5, "flows": 10.0, "budget": "1m0s",
+		"late": 1.0, "target": 0.5, "flows": 10.0, "budget": "5m0s",
 	}
 	if diff := cmp.Diff(want, v.Config); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
 	}
-	want = map[string]any{"interval": "2s", "target": "0.5", "reflector": address, "budget": "1m0s"}
+	want = map[string]any{"interval": "2s", "target": "0.5", "reflector": address, "budget": "5m0s"}
 	if diff := cmp.Diff(want, v.Supplied); diff != "" {
 		t.Errorf("supplied (-want +got):\n%s", diff)
 	}

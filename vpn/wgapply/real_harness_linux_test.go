@@ -25,7 +25,7 @@ import (
 const (
 	// patienceInTests bounds the wait for what must come; only a test that
 	// fails uses it up.
-	patienceInTests = 15 * time.Second
+	patienceInTests = 40 * time.Second
 	pollEach        = 25 * time.Millisecond
 )
 
