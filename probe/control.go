@@ -66,6 +66,7 @@ type control struct {
 	seq        uint32
 	sentAt     map[uint32]time.Duration // of queries, by sequence number
 	queries    map[wire.ID]uint32       // their sequence numbers
+	hellos     map[wire.ID]bool         // that were sent
 	turnedAway bool                     // a hello was refused, for the packet rate of our address
 	refusals   int                      // queries refused since the last answer
 	spacing    time.Duration            // the least time between queries
@@ -79,7 +80,10 @@ type control struct {
 }
 
 func newControl(e *engine) *control {
-	return &control{e: e, session: wire.NewSessionID(), sentAt: make(map[uint32]time.Duration), queries: make(map[wire.ID]uint32)}
+	return &control{
+		e: e, session: wire.NewSessionID(),
+		sentAt: make(map[uint32]time.Duration), queries: make(map[wire.ID]uint32), hellos: make(map[wire.ID]bool),
+	}
 }
 
 func (c *control) begin() {
@@ -103,8 +107,14 @@ func (c *control) greet() {
 		return
 	}
 	c.tries++
-	c.e.send(c.flow, wire.Hello{ID: wire.NewID()}.Encode())
+	c.sendHello()
 	c.e.after(helloRetry, c.greet)
+}
+
+func (c *control) sendHello() {
+	id := wire.NewID()
+	c.hellos[id] = true
+	c.e.send(c.flow, wire.Hello{ID: id}.Encode())
 }
 
 func (c *control) failed(err error) {
@@ -114,7 +124,7 @@ func (c *control) failed(err error) {
 		c.reopened++
 		c.e.close(c.flow)
 		c.flow = c.e.open(c, results.Stream)
-		c.e.send(c.flow, wire.Hello{ID: wire.NewID()}.Encode())
+		c.sendHello()
 	default:
 		c.e.end(fmt.Errorf("%w: %v: %w", ErrUnreachable, c.e.cfg.Reflector, err))
 	}
@@ -134,7 +144,7 @@ func (c *control) received(r wire.Reply) {
 	case wire.Refusal:
 		c.refused(r)
 	case wire.BindingReply:
-		if !c.running {
+		if !c.running && c.hellos[r.ID] {
 			c.e.end(fmt.Errorf("%w: %v is a plain STUN server, not a natprobe reflector", ErrRefused, c.e.cfg.Reflector))
 		}
 	}
@@ -179,7 +189,7 @@ func (c *control) refused(r wire.Refusal) {
 	// Before there is a token, who forges our address can use up its packets: the
 	// next hello may get through.
 	switch {
-	case c.running:
+	case c.running, !c.hellos[r.ID]: // else it's for somebody who sends in our name
 	case r.Limit == wire.LimitRate:
 		c.turnedAway = true
 	default:

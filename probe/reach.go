@@ -42,7 +42,7 @@ func (t *trial) keepNear() {
 		return
 	}
 	if t.order.sentAt < t.e.now { // the order itself is the first
-		payload := wire.Check{ID: wire.NewID(), Token: t.token()}.Encode()
+		payload := wire.Check{ID: t.newID(), Token: t.token()}.Encode()
 		if t.reach == wholeWay {
 			t.e.send(t.flow, payload)
 		} else {

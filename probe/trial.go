@@ -66,6 +66,7 @@ type trial struct {
 	tokens []wire.Token // in-flow, for exchange and stream
 
 	opening    *order                    // of no copies: a oneway flow's first packet
+	asked      map[wire.ID]bool          // all requests but orders
 	hellos     map[wire.ID]time.Duration // requests before the order, by when they were sent
 	replies    int                       // answers to them
 	external   netip.AddrPort            // the mapping that they saw
@@ -113,8 +114,18 @@ func (t *trial) begin() {
 	}
 }
 
-func (t *trial) hello() {
+// newID names a request, so that its answer is known.
+func (t *trial) newID() wire.ID {
 	id := wire.NewID()
+	if t.asked == nil {
+		t.asked = make(map[wire.ID]bool)
+	}
+	t.asked[id] = true
+	return id
+}
+
+func (t *trial) hello() {
+	id := t.newID()
 	if t.hellos == nil {
 		t.hellos = make(map[wire.ID]time.Duration)
 	}
@@ -200,15 +211,25 @@ func (t *trial) received(r wire.Reply) {
 	case wire.Burst:
 		t.copyArrived(r.Copy)
 	case wire.CheckReply:
-		t.e.sawExternal(t.flow, r.Mapped)
-		t.tooFar()
-		if t.phase == phaseChecking {
-			t.checked = true
-			t.checkMapped = r
-			t.judge()
-		}
+		t.checkAnswered(r)
 	case wire.Refusal:
 		t.refused(r)
+	default:
+		t.stray()
+	}
+}
+
+func (t *trial) checkAnswered(r wire.CheckReply) {
+	t.e.sawExternal(t.flow, r.Mapped)
+	if !t.asked[r.ID] {
+		t.stray()
+		return
+	}
+	t.tooFar()
+	if t.phase == phaseChecking {
+		t.checked = true
+		t.checkMapped = r
+		t.judge()
 	}
 }
 
@@ -222,8 +243,9 @@ func (t *trial) greeted(r wire.HelloReply) {
 		return
 	}
 	sent, ok := t.hellos[r.ID]
-	if !ok {
-		return // answered before
+	if !ok { // answered before, or nobody here asked
+		t.stray()
+		return
 	}
 	delete(t.hellos, r.ID)
 	if t.e.sawExternal(t.flow, r.Mapped) {
@@ -263,8 +285,13 @@ func (t *trial) token() wire.Token {
 }
 
 func (t *trial) refused(r wire.Refusal) {
-	if t.order != nil && r.ID == t.order.id {
+	switch {
+	case t.order != nil && r.ID == t.order.id:
 		t.e.plan.release(t.order)
+	case t.opening != nil && r.ID == t.opening.id, t.asked[r.ID]:
+	default:
+		t.stray()
+		return
 	}
 	t.e.refused(r)
 	t.finish(results.Inconclusive, results.ReasonRefused)
@@ -272,11 +299,16 @@ func (t *trial) refused(r wire.Refusal) {
 
 // stray ends a trial whose silence somebody broke: the NAT may have given the
 // external port of an expired mapping to this flow, and with it what was meant
-// for the other.
+// for the other; or somebody sends in this side's name, and the reflector answers
+// here. Before the silence it matters where the NAT was to see no answer.
 func (t *trial) stray() {
-	if t.phase == phaseSilent && t.order.received == 0 {
-		t.finish(results.Inconclusive, results.ReasonStray)
+	switch {
+	case t.phase == phaseSilent && t.order.received == 0:
+	case t.phase == phaseSetup && t.rung.ladder.regime == results.Oneway:
+	default:
+		return
 	}
+	t.finish(results.Inconclusive, results.ReasonStray)
 }
 
 func (t *trial) failed(error) {
@@ -348,7 +380,7 @@ func (t *trial) check() {
 		return
 	}
 	t.checkTry++
-	t.e.send(t.flow, wire.Check{ID: wire.NewID(), Token: t.token()}.Encode())
+	t.e.send(t.flow, wire.Check{ID: t.newID(), Token: t.token()}.Encode())
 	t.e.after(max(checkRetry, t.e.path.maxRTT(t.e.now)*5/4), t.check)
 }
 

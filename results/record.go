@@ -195,7 +195,7 @@ const (
 	ReasonRefused          Reason = "refused"                // the reflector refused the order
 	ReasonLoss             Reason = "loss too high to judge" // a burst of the largest size may be lost as a whole
 	ReasonDisputed         Reason = "disputed"               // expired below an alive, and repeats did not confirm it
-	ReasonStray            Reason = "stray packet"           // a packet of somebody else came in during the silence, and may have refreshed the mapping
+	ReasonStray            Reason = "stray packet"           // a packet of somebody else, or an answer that nobody here asked for, came in during the silence, and may have refreshed the mapping
 	ReasonReused           Reason = "external port reused"   // another flow had the same external address a short time ago, and may have left its state on the path
 	ReasonUnwitnessed      Reason = "no witness"             // no flow that lived covers the silence, so the NAT may have lost its state
 	ReasonEarlier          Reason = "earlier record refuted" // what it showed is not true of this path now

@@ -6,4 +6,4 @@ package main_test
 const raceDetector = false
 
 // kernelsAtOnce is how many kernel labs measure at a time; they mostly wait.
-const kernelsAtOnce = "24"
+const kernelsAtOnce = "20"

@@ -127,13 +127,18 @@ func (s *storm) unproven() shot {
 	}
 }
 
-// inItsName returns a message without a token from the address of the prober's NAT.
+// inItsName returns a request without a token from the address of the prober's NAT.
+// Its answer may meet a flow there.
 func (s *storm) inItsName() shot {
 	from := netip.AddrPortFrom(s.prober, uint16(1024+s.random.IntN(60000)))
-	if s.random.IntN(2) == 0 {
+	switch s.random.IntN(5) {
+	case 0:
+		return shot{from: from, payload: wire.Binding{ID: wire.NewID()}.Encode()}
+	case 1, 2:
 		return shot{from: from, payload: wire.Hello{ID: wire.NewID()}.Encode()}
+	default:
+		return shot{from: from, payload: wire.Check{ID: wire.NewID()}.Encode()}
 	}
-	return shot{from: from, payload: wire.Check{ID: wire.NewID()}.Encode()}
 }
 
 func (s *storm) junk(most int) []byte {
