@@ -300,11 +300,11 @@ func (t *trial) refused(r wire.Refusal) {
 // stray ends a trial whose silence somebody broke: the NAT may have given the
 // external port of an expired mapping to this flow, and with it what was meant
 // for the other; or somebody sends in this side's name, and the reflector answers
-// here. Before the silence it matters where the NAT was to see no answer.
+// here. A stream alone may have as many packets before its silence as come.
 func (t *trial) stray() {
 	switch {
 	case t.phase == phaseSilent && t.order.received == 0:
-	case t.phase == phaseSetup && t.rung.ladder.regime == results.Oneway:
+	case t.phase == phaseSetup && t.rung.ladder.regime != results.Stream:
 	default:
 		return
 	}

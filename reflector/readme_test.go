@@ -54,7 +54,7 @@ func TestSecurityPageNamesTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	var code strings.Builder
-	for _, pattern := range []string{"*_test.go", "wire/*_test.go", "../cmd/natprobe/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "wire/*_test.go", "../cmd/natprobe/*_test.go", "../probe/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
