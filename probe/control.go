@@ -151,6 +151,9 @@ func (c *control) received(r wire.Reply) {
 }
 
 func (c *control) hello(r wire.HelloReply) {
+	if !c.hellos[r.ID] {
+		return
+	}
 	c.tokens.add(r.Mapped.Addr(), r.Token)
 	if c.running {
 		return
@@ -253,6 +256,9 @@ func (c *control) watch() {
 }
 
 func (c *control) answered(r wire.QueryReply) {
+	if seq, ok := c.queries[r.ID]; !ok || seq != r.Seq {
+		return
+	}
 	c.tokens.add(r.Mapped.Addr(), r.Token)
 	delete(c.queries, r.ID)
 	sent, ok := c.sentAt[r.Seq]

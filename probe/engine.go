@@ -46,9 +46,10 @@ type engine struct {
 	trialOver func(*trial)
 	gapFlag   string // the flag that a too long gap comes from
 
-	finished []*trial // in the order of their ends
-	events   []results.Event
-	effort   results.Effort
+	finished  []*trial // in the order of their ends
+	distrusts int      // how often expiries among them turned out to prove nothing
+	events    []results.Event
+	effort    results.Effort
 
 	complete bool // each regime has its bracket
 	over     bool

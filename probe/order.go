@@ -29,6 +29,7 @@ type order struct {
 	arrived  bool
 	receipt  *wire.Receipt // once the burst has left
 	beacons  uint16        // which copies' beacons arrived
+	beaconAt time.Duration // when the last of them did
 	received uint16        // which copies arrived
 	asked    time.Duration
 }
@@ -201,6 +202,9 @@ func (b *orderBook) settle(o *order) {
 func (b *orderBook) beacon(c wire.Copy) {
 	if o := b.byID[c.ID]; o != nil {
 		o.arrived = true
-		o.beacons |= 1 << c.Index
+		if o.beacons&(1<<c.Index) == 0 {
+			o.beacons |= 1 << c.Index
+			o.beaconAt = b.e.now
+		}
 	}
 }

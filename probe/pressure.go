@@ -71,6 +71,7 @@ func (p *plan) thin() {
 // distrust makes the expiries so far inconclusive, and returns how many there
 // were. Brackets that rested on them don't stand any more.
 func (p *plan) distrust(reason results.Reason) (void int) {
+	p.e.distrusts++
 	for _, t := range p.e.finished {
 		if t.outcome == results.Expired {
 			t.outcome, t.reason = results.Inconclusive, reason

@@ -229,23 +229,19 @@ func (s *shell) read(ctx context.Context, id flowID, conn net.PacketConn) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
+		d := datagram{at: s.clock.now(), flow: id}
 		if err != nil {
-			// An ICMP error that some systems report on unconnected sockets
-			// too: the socket goes on. A broken one must not spin.
+			// What some systems make of an ICMP error on unconnected sockets too, and
+			// Windows of a datagram that is longer than the buffer: something came in,
+			// from nobody who is known. The socket goes on; a broken one must not spin.
 			select {
 			case <-ctx.Done():
 				return
 			case <-time.After(10 * time.Millisecond):
-				continue
 			}
-		}
-		udp, ok := from.(*net.UDPAddr)
-		if !ok {
-			continue
-		}
-		d := datagram{
-			at: s.clock.now(), flow: id, payload: append([]byte(nil), buf[:n]...),
-			from: netip.AddrPortFrom(udp.AddrPort().Addr().Unmap(), udp.AddrPort().Port()),
+		} else if udp, ok := from.(*net.UDPAddr); ok {
+			d.payload = append([]byte(nil), buf[:n]...)
+			d.from = netip.AddrPortFrom(udp.AddrPort().Addr().Unmap(), udp.AddrPort().Port())
 		}
 		select {
 		case s.inbox <- d:

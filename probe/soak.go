@@ -30,6 +30,8 @@ type soak struct {
 	cfg     SoakConfig
 	counts  map[results.Regime]*tally
 	reasons map[results.Reason]int
+	// distrusts is the engine's, at the last count from the start.
+	distrusts int
 }
 
 type tally struct{ reached, missed, unknown int }
@@ -70,6 +72,7 @@ func (s *soak) sample(r *rung, last *trial) {
 	t := &trial{e: s.e, rung: r, keeps: r.ladder.regime == results.Stream}
 	if last != nil {
 		t.flow, t.proven = last.flow, last.order.sentAt
+		t.external = last.order.receipt.From // another one is a new mapping, which is no stream
 	}
 	s.e.plan.inFlight = append(s.e.plan.inFlight, t)
 	t.begin()
@@ -78,28 +81,50 @@ func (s *soak) sample(r *rung, last *trial) {
 // sampleOver counts a sample, and ends the soak where that decides it.
 func (s *soak) sampleOver(t *trial) {
 	s.e.plan.inFlight = slices.DeleteFunc(s.e.plan.inFlight, func(other *trial) bool { return other == t })
-	n := s.counts[t.rung.ladder.regime]
+	s.count(t)
+	s.recount()
 	pause, last := time.Duration(0), (*trial)(nil)
-	switch t.outcome {
-	case results.Alive:
-		n.reached++
-		if t.keeps {
-			last = t
-		}
-	case results.Expired:
-		n.missed++
-	case results.Inconclusive:
+	switch {
+	case t.outcome == results.Alive && t.keeps:
+		last = t
+	case t.outcome == results.Inconclusive:
 		pause = soakRetry
-		if t.order != nil { // else the interval had not begun
-			n.unknown++
-			s.reasons[t.reason]++
-		}
 	}
 	if s.verdict() != results.Undecided {
 		s.e.end(nil)
 		return
 	}
 	s.e.after(pause, func() { s.sample(t.rung, last) })
+}
+
+func (s *soak) count(t *trial) {
+	n := s.counts[t.rung.ladder.regime]
+	switch t.outcome {
+	case results.Alive:
+		n.reached++
+	case results.Expired:
+		n.missed++
+	case results.Inconclusive:
+		if t.order != nil { // else the interval had not begun
+			n.unknown++
+			s.reasons[t.reason]++
+		}
+	}
+}
+
+// recount counts anew where expiries turned out to prove nothing.
+func (s *soak) recount() {
+	if s.distrusts == s.e.distrusts {
+		return
+	}
+	s.distrusts = s.e.distrusts
+	clear(s.reasons)
+	for _, n := range s.counts {
+		*n = tally{}
+	}
+	for _, t := range s.e.finished {
+		s.count(t)
+	}
 }
 
 // verdict is the worst of the regimes'.
@@ -119,6 +144,7 @@ func (s *soak) verdict() results.Verdict {
 
 // result returns what the soak has shown so far.
 func (s *soak) result() *results.Verification {
+	s.recount()
 	e := s.e
 	inbound := e.path.inbound()
 	v := &results.Verification{

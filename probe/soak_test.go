@@ -3,8 +3,10 @@ package probe_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -216,5 +218,35 @@ func TestSoakConfig(t *testing.T) {
 		if err := cfg.Validate(); (err == nil) != test.ok || err != nil && !errors.Is(err, probe.ErrConfig) {
 			t.Errorf("%s: Validate = %v, want ok %v", test.name, err, test.ok)
 		}
+	}
+}
+
+// TestSoakUnderPressure: what a NAT dropped because its table was full is no miss, also
+// where that shows only later.
+func TestSoakUnderPressure(t *testing.T) {
+	t.Parallel()
+	uncounted := false
+	for room := 18; room <= 40; room += 2 {
+		nat := natmodel.Linux(12*time.Second, 120*time.Second)
+		nat.MaxMappings = room
+		v := soak(t, simulate.Config{NATs: []natmodel.Config{nat}}, probe.SoakConfig{Interval: 14 * time.Second, Target: 0.5, Budget: 3 * time.Minute}, nil)
+		void := 0
+		for _, e := range v.Events {
+			var n int
+			if _, counts, ok := strings.Cut(e.Detail, "what expired till now ("); ok && e.Reason == results.ReasonPressure {
+				if _, err := fmt.Sscanf(counts, "%d", &n); err != nil {
+					t.Fatal(err)
+				}
+			}
+			void += n
+		}
+		t.Logf("room for %d: %s, %d missed, %d unknown, %d expiries void", room, v.Verdict, v.Samples.Missed, v.Samples.Unknown, void)
+		if v.Reasons[results.ReasonPressure] < void {
+			t.Errorf("room for %d: %d expiries were void, of the samples only %v", room, void, v.Reasons)
+		}
+		uncounted = uncounted || v.Samples.Missed < void
+	}
+	if !uncounted {
+		t.Error("each expiry that was void for pressure still counts as a miss, or there was none")
 	}
 }

@@ -114,16 +114,6 @@ func (t *trial) begin() {
 	}
 }
 
-// newID names a request, so that its answer is known.
-func (t *trial) newID() wire.ID {
-	id := wire.NewID()
-	if t.asked == nil {
-		t.asked = make(map[wire.ID]bool)
-	}
-	t.asked[id] = true
-	return id
-}
-
 func (t *trial) hello() {
 	id := t.newID()
 	if t.hellos == nil {
@@ -204,77 +194,6 @@ func (t *trial) checkTime() time.Duration {
 	return t.order.burstEnds() + t.e.path.maxRTT(t.e.now) + checkMargin
 }
 
-func (t *trial) received(r wire.Reply) {
-	switch r := r.(type) {
-	case wire.HelloReply:
-		t.greeted(r)
-	case wire.Burst:
-		t.copyArrived(r.Copy)
-	case wire.CheckReply:
-		t.checkAnswered(r)
-	case wire.Refusal:
-		t.refused(r)
-	default:
-		t.stray()
-	}
-}
-
-func (t *trial) checkAnswered(r wire.CheckReply) {
-	t.e.sawExternal(t.flow, r.Mapped)
-	if !t.asked[r.ID] {
-		t.stray()
-		return
-	}
-	t.tooFar()
-	if t.phase == phaseChecking {
-		t.checked = true
-		t.checkMapped = r
-		t.judge()
-	}
-}
-
-func (t *trial) greeted(r wire.HelloReply) {
-	if t.phase != phaseSetup {
-		if t.phase == phaseSilent {
-			// The mapping saw an inbound packet after the order: its silence
-			// is not the one that was meant.
-			t.finish(results.Inconclusive, results.ReasonSetupLost)
-		}
-		return
-	}
-	sent, ok := t.hellos[r.ID]
-	if !ok { // answered before, or nobody here asked
-		t.stray()
-		return
-	}
-	delete(t.hellos, r.ID)
-	if t.e.sawExternal(t.flow, r.Mapped) {
-		if t.portReused(); t.phase == phaseOver {
-			return
-		}
-	}
-	if t.external.IsValid() && t.external != r.Mapped {
-		t.setupFailed() // the mapping was made anew
-		return
-	}
-	t.external = r.Mapped
-	if t.replies == 0 {
-		t.e.pressure.opened(t.flow, true)
-	}
-	if t.replies++; t.replies == 1 || sent < t.answered {
-		t.answered = sent
-	}
-	t.tokens = []wire.Token{r.Token}
-	t.e.control.tokens.extend(r.Mapped.Addr(), r.Token)
-	if t.rung.ladder.regime == results.Exchange {
-		if t.e.now-t.flow.first > exchangeLimit {
-			t.setupFailed()
-			return
-		}
-		t.send()
-	}
-}
-
 // token returns one that is good for the flow's address, as far as that is known:
 // behind a pool of addresses it may be another than the control flow's.
 func (t *trial) token() wire.Token {
@@ -284,54 +203,9 @@ func (t *trial) token() wire.Token {
 	return t.e.control.tokens.first()
 }
 
-func (t *trial) refused(r wire.Refusal) {
-	switch {
-	case t.order != nil && r.ID == t.order.id:
-		t.e.plan.release(t.order)
-	case t.opening != nil && r.ID == t.opening.id, t.asked[r.ID]:
-	default:
-		t.stray()
-		return
-	}
-	t.e.refused(r)
-	t.finish(results.Inconclusive, results.ReasonRefused)
-}
-
-// stray ends a trial whose silence somebody broke: the NAT may have given the
-// external port of an expired mapping to this flow, and with it what was meant
-// for the other; or somebody sends in this side's name, and the reflector answers
-// here. A stream alone may have as many packets before its silence as come.
-func (t *trial) stray() {
-	switch {
-	case t.phase == phaseSilent && t.order.received == 0:
-	case t.phase == phaseSetup && t.rung.ladder.regime != results.Stream:
-	default:
-		return
-	}
-	t.finish(results.Inconclusive, results.ReasonStray)
-}
-
 func (t *trial) failed(error) {
 	t.e.plan.pause(socketPause)
 	t.finish(results.Inconclusive, results.ReasonSocket)
-}
-
-func (t *trial) copyArrived(c wire.Copy) {
-	if t.order == nil || c.ID != t.order.id {
-		t.stray()
-		return
-	}
-	first := t.order.received == 0
-	t.order.received |= 1 << c.Index
-	t.order.arrived = true
-	switch {
-	case t.phase == phaseSilent && first:
-		t.heard, t.told = t.e.now, c.Gap
-		// Whatever the verdict, this mapping lived through its silence.
-		t.e.witness(t.order.sentAt, t.e.now)
-	case t.phase >= phaseChecking && first:
-		t.lateCopy = true
-	}
 }
 
 func (t *trial) orderLost() {
@@ -415,7 +289,9 @@ func (t *trial) judge() {
 	case o.received != 0 && t.reused:
 		t.finish(results.Inconclusive, results.ReasonReused)
 	case o.received != 0:
-		t.measured, t.bound = first, first
+		// By both sides' clocks: the reflector's may run fast, or have stood still.
+		t.measured = min(first, first-t.told+t.heard-o.sentAt)
+		t.bound = t.measured
 		if t.flow.first == o.sentAt || t.proven > 0 { // there was no setup, or a predecessor's
 			t.finish(results.Alive, results.ReasonNone)
 			return
@@ -427,7 +303,9 @@ func (t *trial) judge() {
 		t.finish(results.Inconclusive, results.ReasonLoss)
 	default:
 		t.measured = last
-		t.bound = last + max(t.e.path.maxRTT(o.sentAt), t.e.path.maxRTT(t.e.now))
+		// The reflector's clock may run slow, or the program have stood still between an
+		// arrival and its own look at it: a beacon came after the copies beside it.
+		t.bound = max(last+max(t.e.path.maxRTT(o.sentAt), t.e.path.maxRTT(t.e.now)), o.beaconAt-o.sentAt)
 		t.certify(results.Expired, o.sentAt+t.e.path.jitter(o.sentAt)+t.bound)
 	}
 }

@@ -1,0 +1,88 @@
+package probe_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/natprobe/natprobe/probe"
+	"github.com/natprobe/natprobe/probe/natmodel"
+	"github.com/natprobe/natprobe/probe/simulate"
+	"github.com/natprobe/natprobe/reflector"
+	"github.com/natprobe/natprobe/reflector/wire"
+)
+
+// wrongClock makes a reflector tell gaps by a clock that runs at another rate.
+type wrongClock struct {
+	net.PacketConn
+	rate float64
+}
+
+func (c *wrongClock) WriteTo(b []byte, to net.Addr) (int, error) {
+	tell := func(gap time.Duration) time.Duration {
+		if gap == wire.NotSent {
+			return gap
+		}
+		return time.Duration(float64(gap) * c.rate).Round(time.Microsecond)
+	}
+	payload := b
+	switch r, _ := wire.ParseReply(b); r := r.(type) {
+	case wire.Burst:
+		r.Gap = tell(r.Gap)
+		payload = r.Encode()
+	case wire.Beacon:
+		r.Gap = tell(r.Gap)
+		payload = r.Encode()
+	case wire.QueryReply:
+		for i := range r.Receipts {
+			for j, gap := range r.Receipts[i].Gaps {
+				r.Receipts[i].Gaps[j] = tell(gap)
+			}
+		}
+		payload = r.Encode()
+	}
+	if _, err := c.PacketConn.WriteTo(payload, to); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// TestReflectorsClock: a reflector whose clock is set right step by step, or whose
+// virtual machine is stopped now and then, tells wrong gaps. Brackets allow for it.
+func TestReflectorsClock(t *testing.T) {
+	for _, rate := range []float64{0.9, 0.97, 1, 1.03, 1.1} {
+		t.Run(fmt.Sprint(rate), func(t *testing.T) {
+			seeds(t, 6, func(t *testing.T, seed uint64, rng *rand.Rand) {
+				nat := natmodel.Linux(time.Duration(5+rng.IntN(20))*time.Second, time.Duration(20+rng.IntN(40))*time.Second)
+				synctest.Test(t, func(t *testing.T) {
+					n, err := simulate.New(simulate.Config{NATs: []natmodel.Config{nat}, Seed: seed})
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer func() {
+						if err := n.Close(); err != nil {
+							t.Error(err)
+						}
+					}()
+					stop := serveBehind(t, n, reflectorAddr(), reflector.Config{}, func(conn net.PacketConn) net.PacketConn { return &wrongClock{conn, rate} })
+					defer stop()
+					p := probe.Prober{Config: probe.Config{Reflector: reflectorAddr(), Max: 2 * time.Minute}, Listen: n.Client().ListenPacket}
+					r, err := p.Measure(context.Background())
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := check(r, truthOf(nat.Timers)); err != nil {
+						t.Error(err)
+					}
+					if !r.Complete {
+						t.Error("the run is not complete")
+					}
+				})
+			})
+		})
+	}
+}
