@@ -125,6 +125,7 @@ func (c *control) failed(err error) {
 		c.e.close(c.flow)
 		c.flow = c.e.open(c, results.Stream)
 		c.sendHello()
+	case c.tries > 1: // it was sent before: this one is lost
 	default:
 		c.e.end(fmt.Errorf("%w: %v: %w", ErrUnreachable, c.e.cfg.Reflector, err))
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,4 +105,53 @@ func TestTokensGoAlong(t *testing.T) {
 			t.Errorf("%d hellos and checks came with a token and %d without, want one without", with, without)
 		}
 	})
+}
+
+// flaky loses the first packet of a socket and can't send the second.
+type flaky struct {
+	net.PacketConn
+	sent int
+}
+
+func (f *flaky) WriteTo(b []byte, to net.Addr) (int, error) {
+	switch f.sent++; f.sent {
+	case 1:
+		return len(b), nil
+	case 2:
+		return 0, syscall.ENETUNREACH
+	default:
+		return f.PacketConn.WriteTo(b, to)
+	}
+}
+
+// TestLinkDownAtTheStart: a network that goes away for a moment between the first
+// hello and its answer ends nothing; one that isn't there does, at once.
+func TestLinkDownAtTheStart(t *testing.T) {
+	for sent, fails := range []bool{false, true} {
+		inBubble(t, func(t *testing.T, n *simulate.Network) {
+			stop := serve(t, n, reflectorAddr(), reflector.Config{})
+			defer stop()
+			first := true
+			p := probe.Prober{Config: probe.Config{Reflector: reflectorAddr(), Max: 20 * time.Second}}
+			p.Listen = func(ctx context.Context, network, address string) (net.PacketConn, error) {
+				conn, err := n.Client().ListenPacket(ctx, network, address)
+				if err == nil && first {
+					first = false
+					return &flaky{conn, sent}, nil
+				}
+				return conn, err
+			}
+			began := time.Now()
+			r, err := p.Measure(context.Background())
+			if fails {
+				if !errors.Is(err, probe.ErrUnreachable) || !errors.Is(err, syscall.ENETUNREACH) || time.Since(began) > 0 {
+					t.Errorf("without a network: %v after %v", err, time.Since(began))
+				}
+				return
+			}
+			if err != nil || !r.Complete {
+				t.Errorf("with one that went away: %v, complete %v", err, r != nil && r.Complete)
+			}
+		})
+	}
 }
