@@ -67,6 +67,7 @@ type control struct {
 	sentAt     map[uint32]time.Duration // of queries, by sequence number
 	queries    map[wire.ID]uint32       // their sequence numbers
 	hellos     map[wire.ID]bool         // that were sent
+	sendErr    error                    // of the last hello that could not be sent
 	turnedAway bool                     // a hello was refused, for the packet rate of our address
 	refusals   int                      // queries refused since the last answer
 	spacing    time.Duration            // the least time between queries
@@ -101,6 +102,9 @@ func (c *control) greet() {
 		c.e.end(fmt.Errorf("%w: %v takes no more packets from your address now, and others may be sending them in its name; try again later",
 			ErrRefused, c.e.cfg.Reflector))
 		return
+	case c.sendErr != nil:
+		c.e.end(fmt.Errorf("%w: %v: %w", ErrUnreachable, c.e.cfg.Reflector, c.sendErr))
+		return
 	default:
 		c.e.end(fmt.Errorf("%w: %v did not answer %d requests in %v", ErrUnreachable,
 			c.e.cfg.Reflector, helloTries, helloTries*helloRetry))
@@ -125,7 +129,8 @@ func (c *control) failed(err error) {
 		c.e.close(c.flow)
 		c.flow = c.e.open(c, results.Stream)
 		c.sendHello()
-	case c.tries > 1: // it was sent before: this one is lost
+	case c.tries > 1: // it could be sent before: this one is lost
+		c.sendErr = err
 	default:
 		c.e.end(fmt.Errorf("%w: %v: %w", ErrUnreachable, c.e.cfg.Reflector, err))
 	}
@@ -176,7 +181,11 @@ func (c *control) hello(r wire.HelloReply) {
 }
 
 func (c *control) refused(r wire.Refusal) {
-	if seq, ok := c.queries[r.ID]; ok && c.running {
+	seq, asked := c.queries[r.ID]
+	if !asked && !c.hellos[r.ID] {
+		return // for somebody who sends in our name
+	}
+	if asked {
 		// It arrived, and its answer came: the path lost nothing.
 		delete(c.queries, r.ID)
 		delete(c.sentAt, seq)
@@ -193,7 +202,7 @@ func (c *control) refused(r wire.Refusal) {
 	// Before there is a token, who forges our address can use up its packets: the
 	// next hello may get through.
 	switch {
-	case c.running, !c.hellos[r.ID]: // else it's for somebody who sends in our name
+	case c.running:
 	case r.Limit == wire.LimitRate:
 		c.turnedAway = true
 	default:
@@ -262,10 +271,7 @@ func (c *control) answered(r wire.QueryReply) {
 	}
 	c.tokens.add(r.Mapped.Addr(), r.Token)
 	delete(c.queries, r.ID)
-	sent, ok := c.sentAt[r.Seq]
-	if !ok {
-		return
-	}
+	sent := c.sentAt[r.Seq]
 	delete(c.sentAt, r.Seq)
 	if i, found := slices.BinarySearchFunc(c.recent, r.Seq, func(q query, seq uint32) int { return cmp.Compare(q.seq, seq) }); found {
 		c.recent[i].answered = true

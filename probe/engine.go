@@ -109,8 +109,8 @@ func (e *engine) receive(at time.Duration, id flowID, from netip.AddrPort, paylo
 	}
 	e.now = max(e.now, at)
 	f.heard = e.now
-	if e.lackSince != nil && f.first > *e.lackSince {
-		e.lackSince = nil // it was opened since
+	if len(e.flows) >= leastFlows {
+		e.lackSince = nil
 	}
 	reply, err := wire.ParseReply(payload)
 	if err != nil || from != e.cfg.Reflector {
@@ -152,9 +152,9 @@ func (e *engine) lack() {
 			return
 		}
 	}
-	if fewer := max(len(e.flows)-descriptorReserve, leastFlows); fewer < e.flowCap {
+	if fewer := max(len(e.flows)-descriptorReserve, minFlows); fewer < e.flowCap {
 		e.flowCap = fewer
-		e.event(results.ReasonSocket, fmt.Sprintf("no more file descriptors: going on with %d flows at a time", fewer), 0)
+		e.event(results.ReasonSocket, fmt.Sprintf("no more file descriptors: going on with %d flows at a time", min(fewer, len(e.flows)-1)), 0)
 	}
 }
 

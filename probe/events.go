@@ -95,8 +95,9 @@ func (e *engine) refused(r wire.Refusal) {
 	}
 	switch r.Limit {
 	case wire.LimitPending:
-		if fewer := max(len(e.plan.inFlight)-descriptorReserve, leastFlows); fewer < e.flowCap {
+		if fewer := max(len(e.plan.inFlight)-descriptorReserve, minFlows); fewer < e.flowCap {
 			e.flowCap = fewer
+			fewer = min(fewer, int(r.Value))
 			e.event(results.ReasonRefused, fmt.Sprintf("the reflector grants %d pending orders: going on with %d flows at a time", r.Value, fewer), 0)
 		}
 	case wire.LimitSlot: // the rung tries again, a little later

@@ -176,6 +176,10 @@ func (l *ladder) reassess() {
 // lower returns the longest proven lifetime.
 func (l *ladder) lower() time.Duration { return seconds(l.assess.Lifetime.LowerS) }
 
+// lowerGap is lower as a limit for gaps: that of the trial which proves it may be a
+// little longer, as clocks differ. Rungs are further apart.
+func (l *ladder) lowerGap() time.Duration { return l.lower() + l.lower()/100 }
+
 // upper returns what the lifetime is proven to be below; 0: unknown.
 func (l *ladder) upper() time.Duration { return upperOf(l.assess.Lifetime) }
 

@@ -56,9 +56,9 @@ func (p *plan) awaitRepeats(l *ladder) (open bool) {
 // edges returns the rungs next to the bracket, a ladder's step apart: those that
 // lived below it, those that expired above it.
 func (l *ladder) edges() []*rung {
-	lower, upper := l.lower(), l.upper()
+	upper := l.upper()
 	var list []*rung
-	last := lower
+	last := l.lowerGap()
 	for _, r := range slices.Backward(l.rungs) {
 		if len(list) < repeatRungs && r.alive > 0 && r.gap <= last {
 			list = append(list, r)

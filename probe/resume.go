@@ -48,7 +48,7 @@ func (l *ladder) unvouched() []*rung {
 	}
 	var low, high *rung
 	for _, r := range l.rungs {
-		if r.alive > 0 && r.gap <= l.lower() {
+		if r.alive > 0 && r.gap <= l.lowerGap() {
 			low = r
 		}
 		if high == nil && r.expired > 0 && r.gap > l.top() {

@@ -93,7 +93,7 @@ func (p *plan) cleanAt(r *rung) time.Duration {
 // show an expiry.
 func (t *trial) portReused() {
 	t.reused = true
-	if !t.e.plan.scarcity.found || t.rung.gap <= t.rung.ladder.lower() {
+	if !t.e.plan.scarcity.found || t.rung.gap <= t.rung.ladder.lowerGap() {
 		t.finish(results.Inconclusive, results.ReasonReused)
 	}
 }

@@ -289,9 +289,9 @@ func (t *trial) judge() {
 	case o.received != 0 && t.reused:
 		t.finish(results.Inconclusive, results.ReasonReused)
 	case o.received != 0:
-		// By both sides' clocks: the reflector's may run fast, or have stood still.
-		t.measured = min(first, first-t.told+t.heard-o.sentAt)
-		t.bound = t.measured
+		// By both sides' clocks: the reflector's may run fast.
+		t.measured = first
+		t.bound = min(first, first-t.told+t.heard-o.sentAt-t.e.path.min)
 		if t.flow.first == o.sentAt || t.proven > 0 { // there was no setup, or a predecessor's
 			t.finish(results.Alive, results.ReasonNone)
 			return

@@ -213,9 +213,9 @@ type Trial struct {
 	// MeasuredGapS is the silence in seconds that the reflector timed: up to
 	// its first copy for an alive trial, up to its last for an expired one.
 	MeasuredGapS float64 `json:"measured_gap_s"`
-	// BoundS is what the outcome proves, in seconds: the lifetime is at least
-	// BoundS (alive) or below it (expired, the largest RTT included). It is 0
-	// where the trial is inconclusive.
+	// BoundS is what the outcome proves, in seconds, by the reflector's clock and this
+	// side's: the lifetime is at least BoundS (alive) or below it (expired, the largest
+	// RTT included). It is 0 where the trial is inconclusive.
 	BoundS         float64   `json:"bound_s"`
 	Outcome        Outcome   `json:"outcome"`
 	Reason         Reason    `json:"reason"`

@@ -52,7 +52,7 @@ func TestKernelFewFiles(t *testing.T) {
 // TestKernelNoFiles: with next to none it ends soon, and says what to do.
 func TestKernelNoFiles(t *testing.T) {
 	n, args := frugalNet(t)
-	p := limited(t, n, 12, testProgram(t), args...)
+	p := limited(t, n, 18, testProgram(t), args...)
 	select {
 	case <-p.done:
 	case <-time.After(tunnelPatience):

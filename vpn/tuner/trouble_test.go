@@ -90,6 +90,10 @@ func TestRefused(t *testing.T) {
 		if got := tuner.Status().Changes; len(got) != 0 {
 			t.Errorf("nothing could be set, but these are called changes: %v", got)
 		}
+		had := int(w.peers[first].Keepalive / time.Second)
+		if p := tuner.Status().Paths[0]; p.IntervalS != had || !strings.Contains(p.Why, "can't be set") {
+			t.Errorf("the peer still has %d s, and the status says %d s: %s", had, p.IntervalS, p.Why)
+		}
 	})
 }
 

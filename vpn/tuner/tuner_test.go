@@ -171,7 +171,7 @@ func TestOffline(t *testing.T) {
 		if w.measuring != 0 {
 			t.Error("a measurement goes on")
 		}
-		if p := tuner.Status().Paths[0]; p.Phase != PhaseOffline {
+		if p := tuner.Status().Paths[0]; p.Phase != PhaseOffline || p.IntervalS != 13 {
 			t.Errorf("the status is %+v", p)
 		}
 		w.pass(time.Hour)
