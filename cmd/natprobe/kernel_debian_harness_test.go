@@ -222,11 +222,12 @@ func newKnockers(t *testing.T, lab *natlab.Lab) knockers {
 	return knockers{newKnocker(t, lab, serverInside.ip4, clientInside.ip4), newKnocker(t, lab, serverInside.ip6, clientInside.ip6)}
 }
 
-// must knocks with each, and each must be heard.
+// must knocks with each, and each must be heard: at the second time where the first
+// packet was lost, as one may be while paths and sessions change.
 func (k knockers) must(when string) {
 	k[0].t.Helper()
 	for i, family := range []string{"IPv4", "IPv6"} {
-		if !k[i].knock() {
+		if !k[i].knock() && !k[i].knock() {
 			k[i].t.Errorf("%s: the server doesn't reach the client by %s inside", when, family)
 		}
 	}

@@ -7,4 +7,4 @@ package main_test
 const raceDetector = true
 
 // kernelsAtOnce: fewer, as each needs several times the work.
-const kernelsAtOnce = "12"
+const kernelsAtOnce = "9"
