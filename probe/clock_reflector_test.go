@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/natprobe/natprobe/probe"
@@ -75,16 +74,7 @@ func TestReflectorsClock(t *testing.T) {
 		t.Run(fmt.Sprint(rate), func(t *testing.T) {
 			seeds(t, 6, func(t *testing.T, seed uint64, rng *rand.Rand) {
 				nat := natmodel.Linux(time.Duration(5+rng.IntN(20))*time.Second, time.Duration(20+rng.IntN(40))*time.Second)
-				synctest.Test(t, func(t *testing.T) {
-					n, err := simulate.New(simulate.Config{NATs: []natmodel.Config{nat}, Inside: 50 * time.Millisecond, Seed: seed})
-					if err != nil {
-						t.Fatal(err)
-					}
-					defer func() {
-						if err := n.Close(); err != nil {
-							t.Error(err)
-						}
-					}()
+				inNetwork(t, simulate.Config{NATs: []natmodel.Config{nat}, Inside: 50 * time.Millisecond, Seed: seed}, func(t *testing.T, n *simulate.Network) {
 					stop := serveBehind(t, n, reflectorAddr(), reflector.Config{}, func(conn net.PacketConn) net.PacketConn { return &wrongClock{conn, rate} })
 					defer stop()
 					p := probe.Prober{Config: probe.Config{Reflector: reflectorAddr(), Max: 2 * time.Minute}, Listen: n.Client().ListenPacket}
@@ -107,16 +97,7 @@ func TestReflectorsClock(t *testing.T) {
 // TestEgressClock: what is asked of a reflector's own side is asked by its clock, which
 // no crystal keeps exactly as the checker's.
 func TestEgressClock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n, err := simulate.New(simulate.Config{Client: client})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := n.Close(); err != nil {
-				t.Error(err)
-			}
-		}()
+	inNetwork(t, simulate.Config{Client: client}, func(t *testing.T, n *simulate.Network) {
 		stop := serveBehind(t, n, reflectorAddr(), reflector.Config{}, func(conn net.PacketConn) net.PacketConn { return &wrongClock{conn, 1.0003} })
 		defer stop()
 		c := probe.EgressChecker{Listen: n.Client().ListenPacket, Config: probe.EgressConfig{Reflector: reflectorAddr(), Local: client, MaxGap: time.Minute}}

@@ -6,7 +6,6 @@ import (
 	"net"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/natprobe/natprobe/probe"
@@ -79,16 +78,7 @@ func (f *forger) payload() []byte {
 func TestAnswersNobodyAskedFor(t *testing.T) {
 	seeds(t, 20, func(t *testing.T, seed uint64, rng *rand.Rand) {
 		nat := natmodel.Linux(time.Duration(3+rng.IntN(10))*time.Second, time.Duration(15+rng.IntN(20))*time.Second)
-		synctest.Test(t, func(t *testing.T) {
-			n, err := simulate.New(simulate.Config{NATs: []natmodel.Config{nat}, Seed: seed})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if err := n.Close(); err != nil {
-					t.Error(err)
-				}
-			}()
+		inNetwork(t, simulate.Config{NATs: []natmodel.Config{nat}, Seed: seed}, func(t *testing.T, n *simulate.Network) {
 			var f *forger
 			stop := serveBehind(t, n, reflectorAddr(), reflector.Config{}, func(conn net.PacketConn) net.PacketConn {
 				f = &forger{PacketConn: conn, random: rng, share: 0.3}

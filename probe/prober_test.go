@@ -159,8 +159,14 @@ func serveBehind(t *testing.T, n *simulate.Network, at netip.AddrPort, cfg refle
 // inBubble runs f over a modelled network without a reflector.
 func inBubble(t *testing.T, f func(t *testing.T, n *simulate.Network)) {
 	t.Helper()
+	inNetwork(t, simulate.Config{NATs: []natmodel.Config{natmodel.Linux(6*time.Second, 12*time.Second)}}, f)
+}
+
+// inNetwork is inBubble for any network.
+func inNetwork(t *testing.T, cfg simulate.Config, f func(t *testing.T, n *simulate.Network)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		n, err := simulate.New(simulate.Config{NATs: []natmodel.Config{natmodel.Linux(6*time.Second, 12*time.Second)}})
+		n, err := simulate.New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

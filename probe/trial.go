@@ -66,8 +66,7 @@ type trial struct {
 	tokens []wire.Token // in-flow, for exchange and stream
 
 	opening    *order                    // of no copies: a oneway flow's first packet
-	asked      map[wire.ID]bool          // all requests but orders
-	hellos     map[wire.ID]time.Duration // requests before the order, by when they were sent
+	asked      map[wire.ID]time.Duration // hellos that weren't answered, and checks, by when they were sent
 	replies    int                       // answers to them
 	external   netip.AddrPort            // the mapping that they saw
 	answered   time.Duration             // when the first of them that was answered was sent
@@ -115,12 +114,7 @@ func (t *trial) begin() {
 }
 
 func (t *trial) hello() {
-	id := t.newID()
-	if t.hellos == nil {
-		t.hellos = make(map[wire.ID]time.Duration)
-	}
-	t.hellos[id] = t.e.now
-	t.e.send(t.flow, wire.Hello{ID: id, Token: t.token()}.Encode())
+	t.e.send(t.flow, wire.Hello{ID: t.newID(), Token: t.token()}.Encode())
 }
 
 // converse keeps a stream's round trips going until they span streamAge. A

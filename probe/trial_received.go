@@ -1,6 +1,8 @@
 package probe
 
 import (
+	"time"
+
 	"github.com/natprobe/natprobe/reflector/wire"
 	"github.com/natprobe/natprobe/results"
 )
@@ -12,10 +14,15 @@ import (
 func (t *trial) newID() wire.ID {
 	id := wire.NewID()
 	if t.asked == nil {
-		t.asked = make(map[wire.ID]bool)
+		t.asked = make(map[wire.ID]time.Duration)
 	}
-	t.asked[id] = true
+	t.asked[id] = t.e.now
 	return id
+}
+
+func (t *trial) hasAsked(id wire.ID) bool {
+	_, ok := t.asked[id]
+	return ok
 }
 
 func (t *trial) received(r wire.Reply) {
@@ -34,7 +41,7 @@ func (t *trial) received(r wire.Reply) {
 }
 
 func (t *trial) checkAnswered(r wire.CheckReply) {
-	if !t.asked[r.ID] {
+	if !t.hasAsked(r.ID) {
 		t.stray()
 		return
 	}
@@ -56,12 +63,12 @@ func (t *trial) greeted(r wire.HelloReply) {
 		}
 		return
 	}
-	sent, ok := t.hellos[r.ID]
+	sent, ok := t.asked[r.ID]
 	if !ok { // answered before, or nobody here asked
 		t.stray()
 		return
 	}
-	delete(t.hellos, r.ID)
+	delete(t.asked, r.ID)
 	if t.e.sawExternal(t.flow, r.Mapped) {
 		if t.portReused(); t.phase == phaseOver {
 			return
@@ -96,7 +103,7 @@ func (t *trial) refused(r wire.Refusal) {
 	switch {
 	case t.order != nil && r.ID == t.order.id:
 		t.e.plan.release(t.order)
-	case t.opening != nil && r.ID == t.opening.id, t.asked[r.ID]:
+	case t.opening != nil && r.ID == t.opening.id, t.hasAsked(r.ID):
 	default:
 		t.stray()
 		return

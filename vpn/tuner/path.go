@@ -293,7 +293,7 @@ func (p *path) applyTo(ctx context.Context, peers []vpn.PeerState, seconds int, 
 	if done {
 		p.t.changed(Change{At: time.Now(), Family: p.family, Network: p.network.Label, IntervalS: seconds, Reason: reason})
 	}
-	if !done && len(peers) > 0 { // without peers it counts for whoever comes
+	if len(p.set) == 0 && len(peers) > 0 { // without peers it counts for whoever comes
 		seconds, reason = int(peers[0].Keepalive/time.Second), "as it was: it can't be set"
 	}
 	p.show(func(s *PathStatus) { s.IntervalS, s.Why = seconds, reason })
